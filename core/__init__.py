@@ -1,0 +1,1 @@
+"""Surety: guaranteed purchases by buyers whom the shop does not know."""

@@ -1,0 +1,1 @@
+"""What can be proved later, offline, from exact bytes alone."""

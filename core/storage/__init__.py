@@ -1,0 +1,1 @@
+"""Where facts are: one database a node, one writer that commits."""

@@ -1,0 +1,13 @@
+"""Alembic's environment: the connection and the metadata are handed in by `core.storage.migrate`."""
+
+from __future__ import annotations
+
+from alembic import context
+
+configuration = context.config
+connection = configuration.attributes["connection"]
+context.configure(
+    connection=connection, target_metadata=configuration.attributes["metadata"], render_as_batch=connection.dialect.name == "sqlite"
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,88 @@
+"""Tables as frozen rows addressed by key. SQLAlchemy Core writes the statements once; the writer executes them in groups."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine.interfaces import Dialect
+
+R = TypeVar("R", bound=msgspec.Struct)
+Key = tuple[Any, ...]
+
+
+class Statements:
+    """The four statements of one table, compiled for one dialect, parameters by position."""
+
+    __slots__ = ("delete", "insert", "select", "upsert")
+
+    def __init__(self, table: sa.Table, key: tuple[str, ...], dialect: Dialect) -> None:
+        names = [column.name for column in table.columns]
+        where = sa.and_(*(table.c[name] == sa.bindparam(name) for name in key))
+        values = {name: sa.bindparam(name) for name in names}
+        insert = (pg_insert if dialect.name == "postgresql" else sqlite_insert)(table).values(values)
+        others = {name: insert.excluded[name] for name in names if name not in key}
+        upsert = insert.on_conflict_do_update(index_elements=list(key), set_=others) if others else insert
+        self.select = _text(sa.select(table).where(where), dialect)
+        self.insert = _text(insert, dialect)
+        self.upsert = _text(upsert, dialect)
+        self.delete = _text(sa.delete(table).where(where), dialect)
+
+
+def _text(clause: sa.ClauseElement, dialect: Dialect) -> str:
+    return str(clause.compile(dialect=dialect))
+
+
+class Records(Generic[R]):
+    """One table. `row`: a frozen struct whose fields are the table's columns in the same order; `key`: its primary key."""
+
+    def __init__(self, table: sa.Table, row: type[R]) -> None:
+        self.table = table
+        self.row = row
+        self.fields = tuple(field.name for field in msgspec.structs.fields(row))
+        if self.fields != tuple(column.name for column in table.columns):
+            raise RuntimeError(f"{table.name}: the row's fields are not the table's columns")
+        self.key = tuple(column.name for column in table.primary_key)
+        self._key_at = tuple(self.fields.index(name) for name in self.key)
+        hints = get_type_hints(row)
+        self._enums = tuple(
+            (at, hints[name])
+            for at, name in enumerate(self.fields)
+            if isinstance(hints[name], type) and issubclass(hints[name], StrEnum)
+        )
+        self._statements: dict[str, Statements] = {}
+
+    def statements(self, dialect: Dialect) -> Statements:
+        """This table's statements for a dialect."""
+        found = self._statements.get(dialect.name)
+        if found is None:
+            found = self._statements[dialect.name] = Statements(self.table, self.key, dialect)
+        return found
+
+    def load(self, values: Sequence[Any]) -> R:
+        """A row from the driver's values, in column order."""
+        if self._enums:
+            listed = list(values)
+            for at, kind in self._enums:
+                listed[at] = kind(listed[at])
+            values = listed
+        return self.row(*values)
+
+    def key_of(self, row: R) -> Key:
+        """The row's primary key."""
+        values = msgspec.structs.astuple(row)
+        return tuple(values[at] for at in self._key_at)
+
+
+def bind(statement: sa.ClauseElement, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+    """SQL text and the order of its parameter names, for a statement with named bind parameters."""
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
