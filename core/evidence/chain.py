@@ -1,4 +1,7 @@
-"""A hash chain over everything a node sent, received and refused: nothing in it can be changed or left out unseen."""
+"""A hash chain over everything a node sent, received and refused.
+
+Nothing in it can be changed or left out unseen.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _BYTE: Final = {Direction.SENT: b"\x01", Direction.RECEIVED: b"\x02", Direction.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """What one entry adds to the chain. `at`: milliseconds since 1970; `digest`: SHA-256 of the exact bytes (32 bytes)."""
+    """What one entry adds to the chain.
+
+    `at`: milliseconds since 1970; `digest`: SHA-256 of the exact bytes (32 bytes).
+    """
 
     at: int
     direction: Direction
@@ -36,5 +42,9 @@ def genesis(chain: str) -> bytes:
 def extend(before: bytes, position: int, link: Link) -> bytes:
     """The 32-byte hash after `link`, which is entry number `position` (the first is 1)."""
     return hashlib.sha256(
-        before + position.to_bytes(8, "big") + link.at.to_bytes(8, "big") + _BYTE[link.direction] + link.digest
+        before
+        + position.to_bytes(8, "big")
+        + link.at.to_bytes(8, "big")
+        + _BYTE[link.direction]
+        + link.digest
     ).digest()

@@ -1,1 +1,4 @@
-"""How messages get there: envelopes opened, inbox, outbox, links, the node's doors. Knows no party's rules."""
+"""How messages get there: envelopes opened, inbox, outbox, links, the node's doors.
+
+Knows no party's rules.
+"""

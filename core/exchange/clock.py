@@ -25,8 +25,11 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's. Anchored to the wall once and carried on by the monotonic clock, so that setting the wall clock
-    while a node runs neither expires nor revives an order; a restart anchors anew."""
+    """The machine's.
+
+    Anchored to the wall once and carried on by the monotonic clock, so that setting the wall clock
+    while a node runs neither expires nor revives an order; a restart anchors anew.
+    """
 
     def __init__(self) -> None:
         self._anchor = time.time() - time.monotonic()

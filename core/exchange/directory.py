@@ -1,32 +1,62 @@
-"""The parties that this node knows: keys, endpoints and networks, each from a guarantee that approval signed.
+"""The parties that this node knows, each from a guarantee that approval signed.
 
-In memory for speed, in the `guarantees` table to last. A kept guarantee says who a party is; whether it is in good
-standing now is approval's to say, and approval says it when it vouches and when it records.
+Keys, endpoints and networks.
+
+In memory for speed, in the `guarantees` table to last. A kept guarantee says who a party is;
+whether it is in good standing now is approval's to say, and approval says it when it vouches and
+when it records.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Final
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING, Final, cast
 
+import msgspec
 import sqlalchemy as sa
 
 from core.exchange.tables import GUARANTEES, KnownGuarantee, guarantees
 from core.protocol.envelope import Verified, unwrap, verify_as_evidence, verify_for_anyone
 from core.protocol.faults import PeerFault, fault
+from core.protocol.identifiers import kind_of
 from core.protocol.keys import PublicKey
 from core.protocol.standing import AgencyGuarantee, Guarantee, MerchantGuarantee
 
 if TYPE_CHECKING:
     from core.storage.unit import Unit
 
-APPROVAL: Final = "approval"
+CONFIRM_EVERY: Final = 10
+MOST_OPENED: Final = 2000
+
+
+def within(address: str, networks: tuple[str, ...]) -> bool:
+    """Whether an address lies in one of these networks; what cannot be read lies nowhere.
+
+    IPv4 that came over an IPv6 socket (`::ffff:192.0.2.1`) counts as IPv4.
+    """
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(_holds(network, ip) for network in networks)
+
+
+def _holds(network: str, ip: IPv4Address | IPv6Address) -> bool:
+    try:
+        return ip in ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """What is needed to hear and to reach a party. `expires_at` in seconds; `endpoint` empty: it collects."""
+    """What is needed to hear and to reach a party.
+
+    `expires_at` in seconds; `endpoint` empty: it collects.
+    """
 
     principal: str
     key: PublicKey
@@ -36,16 +66,12 @@ class Contact:
 
     def calls_from(self, address: str) -> bool:
         """Whether the address lies in one of the party's registered networks (claims 8, 9)."""
-        try:
-            caller = ip_address(address)
-        except ValueError:
-            return False
-        return any(caller in ip_network(network, strict=False) for network in self.networks)
+        return within(address, self.networks)
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The institution as this node was told of it: the one key that everything else follows from."""
+    """The institution as this node was told of it: the one key that all else follows from."""
 
     principal: str
     key: PublicKey
@@ -53,21 +79,30 @@ class Trust:
 
 
 def open_guarantee(raw: str | bytes, trust: Trust, now: int) -> Verified[Guarantee]:
-    """A guarantee, checked against approval's key, type and time. Raises `PeerFault("guarantee_invalid")`."""
+    """A guarantee, checked against approval's key, type and time.
+
+    Raises `PeerFault("guarantee_invalid")`.
+    """
     data = raw.encode("ascii", "replace") if isinstance(raw, str) else raw
     try:
         found = verify_for_anyone(unwrap(data), trust.key, now=now)
     except PeerFault as error:
         raise PeerFault(fault("guarantee_invalid"), error.fault.code) from error
-    if found.issuer != trust.principal or not isinstance(found.message, MerchantGuarantee | AgencyGuarantee):
+    if found.issuer != trust.principal or not isinstance(
+        found.message, MerchantGuarantee | AgencyGuarantee
+    ):
         raise PeerFault(fault("guarantee_invalid"), "not a guarantee of this approval server")
-    return found  # type: ignore[return-value]
+    return cast("Verified[Guarantee]", found)
 
 
 def contact_of(guarantee: Guarantee, expires_at: int) -> Contact:
     """The contact that a guarantee describes."""
     return Contact(
-        guarantee.party, PublicKey(guarantee.key), guarantee.endpoint, guarantee.source_networks, expires_at
+        guarantee.party,
+        PublicKey(guarantee.key),
+        guarantee.endpoint,
+        guarantee.source_networks,
+        expires_at,
     )
 
 
@@ -77,6 +112,7 @@ class Directory:
     def __init__(self, trust: Trust | None = None) -> None:
         self._by_kid: dict[str, Contact] = {}
         self._by_name: dict[str, Contact] = {}
+        self._opened: dict[bytes, Verified[Guarantee]] = {}
         self.trust: Trust | None = None
         if trust is not None:
             self.trust_in(trust)
@@ -100,6 +136,10 @@ class Directory:
         if before is not None:
             self._by_kid.pop(before.key.kid, None)
 
+    def knows(self, kind: str) -> bool:
+        """Whether any party of this kind is known."""
+        return any(kind_of(name) == kind for name in self._by_name)
+
     def by_kid(self, kid: str) -> Contact | None:
         """Whose key this is."""
         return self._by_kid.get(kid)
@@ -111,16 +151,19 @@ class Directory:
     def learn(self, unit: Unit, raw: str | bytes, now: int) -> Verified[Guarantee]:
         """Check a guarantee, keep it, and know its party once this commit is durable.
 
-        Raises `PeerFault("guarantee_invalid")`; also for an epoch older than the one already known: a directory only
-        moves forward, so that nobody can bring back a key or an address that was given up.
+        Raises `PeerFault("guarantee_invalid")`; also for an epoch older than the one already known:
+        a directory only moves forward, so that nobody can bring back a key or an address that was
+        given up.
         """
-        if self.trust is None:
-            raise PeerFault(fault("guarantee_invalid"), "no approval server is trusted yet")
-        found = open_guarantee(raw, self.trust, now)
+        found = self.open(raw, now)
         message = found.message
         known = unit.get(GUARANTEES, message.party)
-        if known is not None and message.epoch < known.epoch:
+        if known is not None and message.epoch < known.epoch + known.withdrawn:
             raise PeerFault(fault("guarantee_invalid"), "older than the one that is known")
+        if known is not None and known.raw == found.raw and not known.withdrawn:
+            if known.confirmed_at + CONFIRM_EVERY < now:
+                unit.put(GUARANTEES, msgspec.structs.replace(known, confirmed_at=now))
+            return found
         agency = isinstance(message, AgencyGuarantee)
         row = KnownGuarantee(
             message.party,
@@ -135,6 +178,22 @@ class Directory:
         unit.put(GUARANTEES, row)
         contact = contact_of(message, found.expires_at)
         unit.after(lambda: self.add(contact))
+        return found
+
+    def open(self, raw: str | bytes, now: int) -> Verified[Guarantee]:
+        """A checked guarantee. Its signature is checked once for the same bytes, its time always.
+
+        Raises `PeerFault("guarantee_invalid")`.
+        """
+        if self.trust is None:
+            raise PeerFault(fault("guarantee_invalid"), "no approval server is trusted yet")
+        data = raw.encode("ascii", "replace") if isinstance(raw, str) else raw
+        found = self._opened.get(data)
+        if found is None or found.expires_at < now:
+            found = open_guarantee(data, self.trust, now)
+            if len(self._opened) >= MOST_OPENED:
+                self._opened.clear()
+            self._opened[data] = found
         return found
 
     def load(self, unit: Unit) -> None:

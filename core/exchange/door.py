@@ -1,4 +1,4 @@
-"""The node's public door: a raw ASGI callable with limits and deadlines, a short table of routes, RFC 9457 problems."""
+"""The node's public door: an ASGI callable with limits and deadlines, routes, RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
+from core.exchange.directory import within
 from core.exchange.peers import LINES
 from core.exchange.receiving import Receiving
 from core.exchange.turn import Arrival
@@ -23,14 +23,19 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY: Final = 1_000_000
 MAX_MESSAGES: Final = 64
+MAX_DIGITS: Final = 12
 BODY_SECONDS: Final = 10.0
 MAX_UNDER_WAY: Final = 512
 PROBLEM: Final = "application/problem+json"
+_FORWARDED: Final = b"x-forwarded-for"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, its body read within limits. `rest`: what of the path follows the route's prefix."""
+    """One request, its body read within limits.
+
+    `rest`: what of the path follows the route's prefix.
+    """
 
     method: str
     rest: str
@@ -51,7 +56,7 @@ class Response:
     status: int
     body: bytes
     content_type: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
 Route = Callable[[Request], Awaitable[Response]]
@@ -66,27 +71,24 @@ def problem(error: SuretyError, headers: dict[str, str] | None = None) -> Respon
 
 
 def caller_address(peer: str, forwarded: str | None, proxies: tuple[str, ...]) -> str:
-    """The caller's address: the connection's, unless that is a configured proxy; then the rightmost that is not one.
+    """The caller's address: the connection's, or behind configured proxies the first before them.
+
+    Behind a proxy it is the rightmost of the forwarded addresses that is not one itself.
 
     `forwarded`: the value of X-Forwarded-For. What a caller writes there itself counts for nothing.
     """
     address = peer
     hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
-    while hops and _within(address, proxies):
+    while hops and within(address, proxies):
         address = hops.pop()
     return address
 
 
-def _within(address: str, networks: tuple[str, ...]) -> bool:
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    return any(ip in ip_network(network, strict=False) for network in networks)
-
-
 class Door:
-    """Routes requests. Exact paths, and prefixes that end in a slash; each with the methods that it takes."""
+    """Routes requests.
+
+    Exact paths, and prefixes that end in a slash; each with the methods that it takes.
+    """
 
     def __init__(self, proxies: tuple[str, ...] = ()) -> None:
         self._routes: dict[str, dict[str, Route]] = {}
@@ -139,12 +141,15 @@ class Door:
         method: str = scope["method"]
         route = methods.get(method)
         if route is None:
-            return problem(PeerFault(fault("method_not_allowed")), {"Allow": ", ".join(sorted(methods))})
+            return problem(
+                PeerFault(fault("method_not_allowed")), {"Allow": ", ".join(sorted(methods))}
+            )
         headers = dict(scope["headers"])
         body = await _body(headers, receive) if method != "GET" else b""
         peer = scope["client"][0] if scope.get("client") else ""
-        forwarded = headers.get(b"x-forwarded-for")
-        address = caller_address(peer, forwarded.decode("latin-1") if forwarded else None, self._proxies)
+        # Each proxy may write a line of its own: they are one list (RFC 9110, section 5.3).
+        forwarded = b",".join(value for name, value in scope["headers"] if name == _FORWARDED)
+        address = caller_address(peer, forwarded.decode("latin-1"), self._proxies)
         return await route(Request(method, rest, headers, body, address))
 
 
@@ -155,7 +160,9 @@ def _messages(receiving: Receiving) -> Route:
         lines = [line for line in request.body.split(b"\n") if line]
         if len(lines) > MAX_MESSAGES:
             raise PeerFault(fault("too_large"), f"at most {MAX_MESSAGES} messages in one request")
-        arrival = Arrival(request.address, request.header(b"surety-license"), request.header(b"surety-session"))
+        arrival = Arrival(
+            request.address, request.header(b"surety-license"), request.header(b"surety-session")
+        )
         reply = await receiving.request(lines, arrival)
         return Response(200, b"\n".join(reply.lines), LINES, reply.headers)
 
@@ -164,33 +171,25 @@ def _messages(receiving: Receiving) -> Route:
 
 async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
     declared = headers.get(b"content-length", b"0")
-    if not declared.isdigit() or int(declared) > MAX_BODY:
+    if not declared.isdigit() or len(declared) > MAX_DIGITS or int(declared) > MAX_BODY:
         raise PeerFault(fault("too_large"), f"at most {MAX_BODY} bytes")
-    event = await _next(receive, BODY_SECONDS)
-    if not event.get("more_body"):
-        body: bytes = event.get("body", b"")
-        return body
-    parts = [event.get("body", b"")]
-    size = len(parts[0])
+    parts: list[bytes] = []
+    size = 0
+    more = True
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            while event.get("more_body"):
+            while more:
                 event = await receive()
+                if event["type"] == "http.disconnect":
+                    raise PeerFault(fault("too_slow"), "the caller hung up")
                 parts.append(event.get("body", b""))
                 size += len(parts[-1])
                 if size > MAX_BODY:
                     raise PeerFault(fault("too_large"), f"at most {MAX_BODY} bytes")
+                more = event.get("more_body", False)
     except TimeoutError as error:
         raise PeerFault(fault("too_slow")) from error
-    return b"".join(parts)
-
-
-async def _next(receive: Receive, seconds: float) -> MutableMapping[str, Any]:
-    try:
-        async with asyncio.timeout(seconds):
-            return await receive()
-    except TimeoutError as error:
-        raise PeerFault(fault("too_slow")) from error
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _send(send: Send, response: Response) -> None:
@@ -198,7 +197,10 @@ async def _send(send: Send, response: Response) -> None:
         (b"content-type", response.content_type.encode("ascii")),
         (b"content-length", str(len(response.body)).encode("ascii")),
     ]
-    headers += [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.headers.items()]
+    headers += [
+        (name.lower().encode("ascii"), value.encode("latin-1"))
+        for name, value in response.headers.items()
+    ]
     if response.status == 408:  # noqa: PLR2004 - RFC 9110: the rest of a late body must not pass as a request
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})

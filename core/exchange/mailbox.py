@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from core.protocol.faults import OurFault, fault
 from core.exchange.tables import OUTBOX, Waiting, outbox
 
 if TYPE_CHECKING:
@@ -17,29 +18,38 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT: Final = 25.0
 AT_ONCE: Final = 32
-_WAITING = sa.select(outbox).where(outbox.c.recipient == sa.bindparam("who")).order_by(outbox.c.message_id).limit(AT_ONCE)
+_WAITING = (
+    sa.select(outbox)
+    .where(outbox.c.recipient == sa.bindparam("who"), outbox.c.expires_at >= sa.bindparam("now"))
+    .order_by(outbox.c.message_id)
+    .limit(sa.bindparam("most"))
+)
 
 
 class Mailbox:
-    """Messages for those who come to fetch them; each stays until its recipient says that it has it."""
+    """Messages for those who fetch them; each stays until its recipient says that it has it."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._arrived: dict[str, asyncio.Event] = {}
-        self._readers: dict[str, int] = {}
+        self._readers: dict[str, set[asyncio.Event]] = {}
+        self._closing = False
 
     def put(self, waiting: Waiting) -> None:
         """A message for somebody who collects was committed."""
-        event = self._arrived.get(waiting.recipient)
-        if event is not None:
+        for event in self._readers.get(waiting.recipient, ()):
             event.set()
 
     async def collect(self, recipient: str, received: Sequence[str], wait: float) -> list[bytes]:
-        """Forget what the recipient has, then return what waits for it; up to `wait` seconds until something does."""
-        event = self._arrived.setdefault(recipient, asyncio.Event())
-        self._readers[recipient] = self._readers.get(recipient, 0) + 1
+        """Forget what the recipient has, then return what waits for it.
+
+        Waits up to `wait` seconds until something does.
+        """
+        if self._closing:
+            raise OurFault(fault("shutting_down"))
+        event = asyncio.Event()
+        readers = self._readers.setdefault(recipient, set())
+        readers.add(event)
         try:
-            event.clear()
             lines = await self._writer.submit(lambda unit: _exchange(unit, recipient, received))
             if not lines and wait > 0:
                 try:
@@ -49,23 +59,26 @@ class Mailbox:
                 lines = await self._writer.submit(lambda unit: _exchange(unit, recipient, ()))
             return lines
         finally:
-            self._readers[recipient] -= 1
-            if not self._readers[recipient]:
-                del self._readers[recipient], self._arrived[recipient]
+            readers.discard(event)
+            if not readers:
+                self._readers.pop(recipient, None)
 
     def release(self) -> None:
         """Let everybody who waits go: the node stops."""
-        for event in self._arrived.values():
+        self._closing = True
+        for event in [each for readers in self._readers.values() for each in readers]:
             event.set()
 
 
 def _exchange(unit: Unit, recipient: str, received: Sequence[str]) -> list[bytes]:
-    done = set()
+    done: set[str] = set()
     for identifier in received:
         row = unit.get(OUTBOX, identifier)
         if row is not None and row.recipient == recipient:
             unit.remove(OUTBOX, identifier)
             done.add(identifier)
-    now = unit.now // 1000
-    found = [OUTBOX.load(row) for row in unit.query(_WAITING, who=recipient)]
-    return [row.raw for row in found if row.message_id not in done and row.expires_at >= now]
+    # The query does not see what this unit has just removed: that many more may come back.
+    most = AT_ONCE + len(done)
+    found = unit.query(_WAITING, who=recipient, now=unit.now // 1000, most=most)
+    rows = [OUTBOX.load(values) for values in found]
+    return [row.raw for row in rows if row.message_id not in done][:AT_ONCE]

@@ -1,10 +1,11 @@
-"""A node: database, writer, inbox, outbox, doors, background work, put together for whichever party it serves."""
+"""A node: database, writer, inbox, outbox, doors and background work, for any party."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from core.exchange.door import Door, Request, Response
 from core.exchange.mailbox import Mailbox
 from core.exchange.outbox import Outbox
 from core.exchange.receiving import Party, Receiving
-from core.exchange.tables import INBOX, inbox
+from core.exchange.tables import INBOX, OUTBOX, inbox, outbox
 from core.exchange.turn import RETRY_GRACE, Identity, Turn
 from core.protocol.control import Checkpoint, Refusal
 from core.protocol.envelope import Verified
@@ -37,13 +38,24 @@ ASK_SECONDS: Final = 10.0
 CHECKPOINT_SECONDS: Final = 1.0
 PURGE_SECONDS: Final = 60.0
 PURGE_ROWS: Final = 2000
+_UNCOLLECTED: Final = (
+    sa.select(outbox.c.message_id)
+    .where(outbox.c.expires_at < sa.bindparam("old"))
+    .limit(PURGE_ROWS)
+)
 
 
 class Node:
     """What every party's server stands on. `open` it, then `start`, in the end `stop`."""
 
     def __init__(
-        self, database: Database, clock: Clock, caller: Caller, directory: Directory, *, proxies: tuple[str, ...] = ()
+        self,
+        database: Database,
+        clock: Clock,
+        caller: Caller,
+        directory: Directory,
+        *,
+        proxies: tuple[str, ...] = (),
     ) -> None:
         self.database = database
         self.clock = clock
@@ -53,7 +65,13 @@ class Node:
         self.writer = Writer(database, clock.milliseconds)
         self.mailbox = Mailbox(self.writer)
         self.door = Door(proxies)
-        self.outbox = Outbox(caller, clock, self.writer, self._endpoint, self.headers_for)
+        self.outbox = Outbox(
+            caller,
+            clock,
+            self.writer,
+            self._endpoint,
+            lambda sender, recipient: self.headers_for(sender, recipient),
+        )
         self.license: str | None = None
         self.stopping = False
         self._receiving: Receiving | None = None
@@ -70,7 +88,9 @@ class Node:
 
     def serve(self, party: Party) -> None:
         """Work for this party."""
-        self._receiving = Receiving(party, self.writer, self.clock, lambda: self.identity, self.outbox.dispatch)
+        self._receiving = Receiving(
+            party, self.writer, self.clock, self.identity_of, self.outbox.dispatch
+        )
         self._receiving.on_answer = self._answered
         self.outbox.connect(self._receiving, self.mailbox.put)
         self.door.add_messages(self._receiving)
@@ -86,8 +106,13 @@ class Node:
         self.every(CHECKPOINT_SECONDS, self.checkpoint)
         self.every(PURGE_SECONDS, self._purge)
 
+    async def drain(self) -> None:
+        """About to stop: let those go who wait for their mail."""
+        self.stopping = True
+        self.mailbox.release()
+
     async def stop(self) -> None:
-        """Stop gracefully: nothing new is begun, what was begun is committed, the chain's head is signed."""
+        """Begin nothing new, commit what was begun, sign the chain's head, close."""
         self.stopping = True
         self.mailbox.release()
         for task in self._tasks:
@@ -110,7 +135,9 @@ class Node:
                 try:
                     await do()
                 except SuretyError as error:
-                    log.warning("not done", extra={"code": error.fault.code, "detail": error.detail})
+                    log.warning(
+                        "not done", extra={"code": error.fault.code, "detail": error.detail}
+                    )
                 except Exception:
                     log.exception("background work failed")
 
@@ -122,13 +149,16 @@ class Node:
         return await self.writer.submit(lambda unit: do(receiving.turn(unit)))
 
     async def ask(self, message: Message, to: str, seconds: float = ASK_SECONDS) -> Verified[Any]:
-        """Send a message and wait for its answer. Raises `PeerFault` with the refusal's code, `OurFault` after `seconds`."""
+        """Send a message and wait for its answer.
+
+        Raises `PeerFault` with the refusal's code, `OurFault` after `seconds`.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Verified[Any]] = loop.create_future()
 
         def send(turn: Turn) -> str:
             sealed = turn.send(message, to, turn.now + int(seconds) + 1)
-            turn.unit.after(lambda: self._asked.setdefault(sealed.message_id, future) and None)
+            turn.unit.after(partial(self._expect, sealed.message_id, future))
             return sealed.message_id
 
         identifier = await self.work(send)
@@ -142,12 +172,17 @@ class Node:
             raise PeerFault(fault(answer.message.code), answer.message.detail)
         return answer
 
-    def headers_for(self, recipient: str) -> Mapping[str, str]:
-        """What goes with every request to this recipient: the license key, to approval and nobody else."""
+    def headers_for(self, _sender: str, recipient: str) -> Mapping[str, str]:
+        """What goes with every request: the license key, to approval and nobody else."""
         trust = self.directory.trust
         if self.license is not None and trust is not None and recipient == trust.principal:
             return {"Surety-License": self.license}
         return {}
+
+    def identity_of(self, principal: str | None) -> Identity | None:
+        """The identity that a message to this principal is for; None: not for this node."""
+        own = self.identity
+        return own if own is not None and principal in {None, own.principal} else None
 
     async def checkpoint(self) -> None:
         """Sign the chain's head if it has moved."""
@@ -167,6 +202,9 @@ class Node:
         contact = self.directory.by_name(recipient)
         return None if contact is None else contact.endpoint
 
+    def _expect(self, asked: str, future: asyncio.Future[Verified[Any]]) -> None:
+        self._asked.setdefault(asked, future)
+
     def _answered(self, asked: str, answer: Verified[Any]) -> None:
         future = self._asked.get(asked)
         if future is not None and not future.done():
@@ -184,6 +222,10 @@ class Node:
             )
             for issuer, identifier in keys:
                 unit.remove(INBOX, issuer, identifier)
+            # What is sent gives itself up; what nobody came to collect has to be cleared away.
+            late = unit.query(_UNCOLLECTED, old=old)
+            for (identifier,) in late:
+                unit.remove(OUTBOX, identifier)
 
         await self.writer.submit(purge)
 

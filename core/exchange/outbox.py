@@ -1,7 +1,7 @@
-"""The outbox: what was committed to be sent is sent, again and again with the same bytes, until it is answered or expires.
+"""What was committed to be sent is sent with the same bytes until it is answered or expires.
 
-Everything that waits for one peer travels in one request. At rest nothing waits for anything; under load one request
-carries many messages, and its cost is divided by them.
+Everything that waits for one peer travels in one request. At rest nothing waits for anything; under
+load one request carries many messages, and its cost is divided by them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.protocol.faults import SuretyError
 from core.protocol.identifiers import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from core.exchange.clock import Clock
     from core.exchange.receiving import Receiving
@@ -36,9 +36,10 @@ IN_FLIGHT: Final = 2
 
 
 class Link:
-    """The way to one peer: a queue, and at most a few requests under way."""
+    """The way from one principal to another: a queue, and at most a few requests under way."""
 
-    def __init__(self, recipient: str, outbox_: Outbox) -> None:
+    def __init__(self, sender: str, recipient: str, outbox_: Outbox) -> None:
+        self.sender = sender
         self.recipient = recipient
         self.queue: deque[Waiting] = deque()
         self.delay = 0.0
@@ -67,7 +68,7 @@ class Link:
             batch = self._take()
             if not batch:
                 continue
-            answered = await self._outbox.deliver(self.recipient, batch)
+            answered = await self._outbox.deliver(self.sender, self.recipient, batch)
             if answered is None:
                 self.queue.extendleft(reversed(batch))
                 await self._outbox.pause(self)
@@ -80,7 +81,7 @@ class Link:
                     self._later(waiting)
 
     def _later(self, waiting: Waiting) -> None:
-        # The peer was reached but could not deal with this one yet: it waits by itself, the others go on.
+        # The peer was reached but could not deal with this one yet: it waits, the others go on.
         attempts = self._attempts.get(waiting.message_id, 0)
         self._attempts[waiting.message_id] = attempts + 1
         delay = min(FIRST_RETRY * 2**attempts, LAST_RETRY) * self._outbox.jitter()
@@ -101,7 +102,10 @@ class Link:
 
 
 class Outbox:
-    """All links of a node. `endpoint(recipient)`: where it is reached, None or empty where it collects."""
+    """All links of a node.
+
+    `endpoint(recipient)`: where it is reached, None or empty where it collects.
+    """
 
     def __init__(
         self,
@@ -109,17 +113,18 @@ class Outbox:
         clock: Clock,
         writer: Writer,
         endpoint: Callable[[str], str | None],
-        headers: Callable[[str], Mapping[str, str]],
+        headers: Callable[[str, str], Mapping[str, str]],
     ) -> None:
         self._caller = caller
         self._clock = clock
         self._writer = writer
         self._endpoint = endpoint
         self._headers = headers
-        self._links: dict[str, Link] = {}
+        self._links: dict[tuple[str, str], Link] = {}
         self._receiving: Receiving | None = None
         self._collected: Callable[[Waiting], None] | None = None
         self.closing = False
+        self.locate: Callable[[str], Awaitable[object]] = _nowhere
         self._gone: set[asyncio.Task[None]] = set()
         self.sent_lines = 0
         self.sent_requests = 0
@@ -143,13 +148,14 @@ class Outbox:
         """Send a committed message on its way. Called on the event loop, after the commit."""
         if self.closing:
             return
-        if kind_of(waiting.recipient) == "device" or not self._endpoint(waiting.recipient):
+        if kind_of(waiting.recipient) == "device" or self._endpoint(waiting.recipient) == "":
             if self._collected is not None:
                 self._collected(waiting)
             return
-        link = self._links.get(waiting.recipient)
+        way = (waiting.sender, waiting.recipient)
+        link = self._links.get(way)
         if link is None:
-            link = self._links[waiting.recipient] = Link(waiting.recipient, self)
+            link = self._links[way] = Link(*way, self)
         link.put(waiting)
 
     async def resume(self) -> None:
@@ -168,25 +174,48 @@ class Outbox:
         self.closing = True
         await asyncio.gather(*(link.stop() for link in self._links.values()))
 
-    async def deliver(self, recipient: str, batch: list[Waiting]) -> set[str] | None:
-        """One request. Returns the identifiers of the messages that were answered; None where the peer was not reached."""
-        endpoint = self._endpoint(recipient)
+    async def deliver(self, sender: str, recipient: str, batch: list[Waiting]) -> set[str] | None:
+        """One request.
+
+        Returns the identifiers of the messages that were answered; None where the peer was not
+        reached.
+        """
+        endpoint = self._endpoint(recipient) or await self._find(recipient)
         if self._receiving is None or not endpoint:
             return None
         self.sent_lines += len(batch)
         self.sent_requests += 1
         try:
-            answer = await post_lines(self._caller, endpoint, [row.raw for row in batch], self._headers(recipient))
+            answer = await post_lines(
+                self._caller, endpoint, [row.raw for row in batch], self._headers(sender, recipient)
+            )
             taken = await self._receiving.answers(answer.lines)
         except SuretyError as error:
-            log.warning("not delivered", extra={"to": recipient, "code": error.fault.code, "detail": error.detail})
+            log.warning(
+                "not delivered",
+                extra={"to": recipient, "code": error.fault.code, "detail": error.detail},
+            )
+            return None
+        except Exception:
+            log.exception("not delivered", extra={"to": recipient})  # the messages must not be lost
             return None
         for trouble in taken.troubles:
-            log.warning("answer refused", extra={"to": recipient, "code": trouble.fault.code, "detail": trouble.detail})
+            log.warning(
+                "answer refused",
+                extra={"to": recipient, "code": trouble.fault.code, "detail": trouble.detail},
+            )
         for line in answer.lines:
             if line.startswith(b"{"):
                 log.warning("unsigned problem", extra={"to": recipient, "problem": _code_of(line)})
         return taken.answered
+
+    async def _find(self, recipient: str) -> str | None:
+        # A party that was never met: whoever knows is asked, and the messages wait as for any that is not reached.
+        try:
+            await self.locate(recipient)
+        except SuretyError as error:
+            log.warning("not located", extra={"to": recipient, "code": error.fault.code})
+        return self._endpoint(recipient)
 
     async def pause(self, link: Link) -> None:
         """Wait before the next attempt: 0.5 s, doubled each time up to a minute, with jitter."""
@@ -199,7 +228,9 @@ class Outbox:
 
     def give_up(self, waiting: Waiting) -> None:
         """Its time is up: the order's own timer ends what hung on it."""
-        log.warning("expired unanswered", extra={"to": waiting.recipient, "message": waiting.name})
+        log.warning(
+            "expired unanswered", extra={"to": waiting.recipient, "message_name": waiting.name}
+        )
         task = asyncio.get_running_loop().create_task(self._forget(waiting))
         self._gone.add(task)
         task.add_done_callback(self._gone.discard)
@@ -209,6 +240,10 @@ class Outbox:
             await self._writer.submit(lambda unit: unit.remove(OUTBOX, waiting.message_id))
         except SuretyError as error:
             log.warning("not forgotten", extra={"code": error.fault.code})
+
+
+async def _nowhere(_recipient: str) -> None:
+    return None
 
 
 def _code_of(line: bytes) -> str:

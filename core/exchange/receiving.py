@@ -1,6 +1,7 @@
-"""Bytes in, answers out: envelopes opened, inbox asked, the party's handler run, everything in one commit.
+"""Bytes in, answers out: envelope opened, inbox asked, handler run, all in one commit.
 
-There is no step back up: what a handler gets was signed by a known key, is for this node, is fresh, and is new.
+There is no step back up: what a handler gets was signed by a known key, is for this node, is fresh,
+and is new.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from core.evidence.chain import Direction
 from core.exchange.tables import INBOX, OUTBOX, Received, Waiting
-from core.exchange.turn import Arrival, Identity, Turn, subject_of
+from core.exchange.turn import OURS, Arrival, Identity, Turn, subject_of
 from core.protocol.canonical import canonical, digest
 from core.protocol.control import Receipt, Refusal
 from core.protocol.envelope import SKEW, Unopened, Verified, unwrap, verify, verify_self_signed
 from core.protocol.faults import PeerFault, SuretyError, fault
 from core.protocol.identifiers import device, kind_of, order_key
+from core.protocol.names import as_text
 from core.storage import journal
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ UNREGISTERED: Final = "unregistered"
 class Handler:
     """What a party does with one type of message.
 
-    `run(turn, received)`: returns the answer, or None where a receipt is enough; raises `PeerFault` to refuse.
-    `senders`: the kinds that may send it. `asked`: it is only ever an answer to a message of ours.
+    `run(turn, received)`: returns the answer, or None where a receipt is enough; raises `PeerFault`
+    to refuse. `senders`: the kinds that may send it. `asked`: it is only ever an answer to a
+    message of ours.
     """
 
     run: Callable[[Turn, Verified[Any]], Message | None]
@@ -56,24 +59,31 @@ class Party(Protocol):
         ...
 
     def admit(self, turn: Turn, received: Verified[Any]) -> None:
-        """Raises `PeerFault` unless the sender may be heard now: standing, license, address, session."""
+        """Raise `PeerFault` unless the sender may be heard: standing, license, address, session."""
+        ...
+
+    def receipted(self, turn: Turn, waiting: Waiting) -> None:
+        """A message of ours was acknowledged by a receipt."""
         ...
 
 
 @dataclass(slots=True)
 class Reply:
-    """What goes back: signed lines, and problems for lines that nobody signed for. `headers`: secrets that must not be in evidence."""
+    """What goes back: signed lines, and problems for lines that nobody signed for.
 
-    lines: list[bytes] = field(default_factory=list)
-    headers: dict[str, str] = field(default_factory=dict)
+    `headers`: secrets that must not be in evidence.
+    """
+
+    lines: list[bytes] = field(default_factory=list[bytes])
+    headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(slots=True)
 class Taken:
-    """What came of an answer: the identifiers of our messages that it answers, and what was wrong with any of it."""
+    """What came of an answer: which of our messages it answers, and what was wrong with it."""
 
-    answered: set[str] = field(default_factory=set)
-    troubles: list[SuretyError] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set[str])
+    troubles: list[SuretyError] = field(default_factory=list[SuretyError])
 
 
 class Receiving:
@@ -84,7 +94,7 @@ class Receiving:
         party: Party,
         writer: Writer,
         clock: Clock,
-        identity: Callable[[], Identity | None],
+        identity: Callable[[str | None], Identity | None],
         dispatch: Callable[[Waiting], None],
     ) -> None:
         self._party = party
@@ -94,23 +104,53 @@ class Receiving:
         self._dispatch = dispatch
         self.on_answer: Callable[[str, Verified[Any]], None] = lambda _asked, _answer: None
 
-    def turn(self, unit: Unit, *, arrival: Arrival = Arrival(None), asked: Waiting | None = None) -> Turn:
-        """A turn for an event of this node's own. Raises `PeerFault("not_registered")` before registration."""
-        identity = self._identity()
+    def turn(
+        self,
+        unit: Unit,
+        *,
+        arrival: Arrival = OURS,
+        asked: Waiting | None = None,
+        principal: str | None = None,
+    ) -> Turn:
+        """A turn of this node's own, or of the principal that a message is for.
+
+        Raises `PeerFault("not_registered")` before registration.
+        """
+        identity = self._identity(principal)
         if identity is None:
             raise PeerFault(fault("not_registered"))
         return Turn(unit, identity, self._clock, self._dispatch, arrival=arrival, asked=asked)
 
     async def request(self, lines: list[bytes], arrival: Arrival) -> Reply:
-        """Deal with the messages of one request. Raises `OurFault` where nothing could be committed."""
+        """Deal with the messages of one request.
+
+        Raises `OurFault` where nothing could be committed.
+        """
+        reply = Reply()
+        opened = await self._open_all(lines, reply)
+        unreadable = tuple(reply.lines)
+        if opened:
+            await self._writer.submit(
+                lambda unit: self._deal(unit, opened, arrival, reply, unreadable)
+            )
+        return reply
+
+    async def collected(self, lines: list[bytes]) -> list[str]:
+        """Deal with what was collected from a mailbox. Returns the identifiers that may be forgotten there.
+
+        Raises `OurFault` where nothing could be committed.
+        """
         reply = Reply()
         opened = await self._open_all(lines, reply)
         if opened:
-            await self._writer.submit(lambda unit: self._deal(unit, opened, arrival, reply))
-        return reply
+            await self._writer.submit(lambda unit: self._deal(unit, opened, OURS, reply, (), receipts=False))
+        return [received.message_id for received in opened]
 
     async def answers(self, lines: list[bytes]) -> Taken:
-        """Deal with the lines of an answer that another node gave us. Raises `OurFault` where nothing could be committed."""
+        """Deal with the lines of an answer that another node gave us.
+
+        Raises `OurFault` where nothing could be committed.
+        """
         taken = Taken()
         opened: list[Verified[Any]] = []
         for line in lines:
@@ -122,7 +162,9 @@ class Receiving:
                 taken.troubles.append(error)
         if opened:
             unreadable = list(taken.troubles)
-            await self._writer.submit(lambda unit: self._take_answers(unit, opened, taken, unreadable))
+            await self._writer.submit(
+                lambda unit: self._take_answers(unit, opened, taken, unreadable)
+            )
         return taken
 
     async def _open_all(self, lines: list[bytes], reply: Reply) -> list[Verified[Any]]:
@@ -135,43 +177,56 @@ class Receiving:
         return opened
 
     async def _open(self, raw: bytes) -> Verified[Any]:
-        identity = self._identity()
-        if identity is None:
-            raise PeerFault(fault("not_registered"), "this node is not registered yet")
         unopened = unwrap(raw)
         if unopened.kind not in self._party.handlers and unopened.kind is not Receipt:
             raise PeerFault(fault("unknown_type"), unopened.kind.name)
         now = self._clock.milliseconds() // 1000
         if unopened.kind.self_signed:
-            found = verify_self_signed(unopened, audience=identity.principal, now=now)
+            found = verify_self_signed(unopened, audience=None, now=now)
             expected = {UNREGISTERED, device(found.kid), order_key(found.kid)}
         else:
             contact = await self._party.find(unopened.kid, unopened)
             if contact is None:
                 raise PeerFault(fault("unknown_key"))
-            found = verify(unopened, contact.key, audience=identity.principal, now=now)
+            found = verify(unopened, contact.key, audience=None, now=now)
             expected = {contact.principal}
         if found.issuer not in expected:
             raise PeerFault(fault("wrong_issuer"))
+        if self._identity(found.audience) is None:
+            registered = self._identity(None) is not None
+            raise PeerFault(fault("wrong_audience" if registered else "not_registered"))
         return found
 
-    def _deal(self, unit: Unit, opened: list[Verified[Any]], arrival: Arrival, reply: Reply) -> None:
+    def _deal(
+        self,
+        unit: Unit,
+        opened: list[Verified[Any]],
+        arrival: Arrival,
+        reply: Reply,
+        unreadable: tuple[bytes, ...],
+        *,
+        receipts: bool = True,
+    ) -> None:
         # A commit that fails runs this again: what goes back is built anew each time.
-        problems = [line for line in reply.lines if line.startswith(b"{")]
-        reply.lines = problems
+        reply.lines = list(unreadable)
         reply.headers.clear()
-        accepted: list[str] = []
+        accepted: dict[str, list[str]] = {}
         for received in opened:
             self._deal_with(unit, received, arrival, reply, accepted)
-        if accepted:
+        for issuer, identifiers in accepted.items() if receipts else ():
             turn = self.turn(unit)
-            receipt = Receipt(accepted=tuple(accepted), head=journal.head(unit))
-            sealed = turn.seal(receipt, opened[0].issuer, turn.now + Receipt.lifetime)
-            turn.keep_sent(receipt, sealed, opened[0].issuer, None)
+            receipt = Receipt(accepted=tuple(identifiers), head=journal.head(unit))
+            sealed = turn.seal(receipt, issuer, turn.now + Receipt.lifetime)
+            turn.keep_sent(receipt, sealed, issuer, None)
             reply.lines.append(sealed.raw)
 
     def _deal_with(
-        self, unit: Unit, received: Verified[Any], arrival: Arrival, reply: Reply, accepted: list[str]
+        self,
+        unit: Unit,
+        received: Verified[Any],
+        arrival: Arrival,
+        reply: Reply,
+        accepted: dict[str, list[str]],
     ) -> None:
         before = unit.get(INBOX, received.issuer, received.message_id)
         if before is not None:
@@ -179,12 +234,12 @@ class Receiving:
                 problem = PeerFault(fault("message_conflict"))
                 reply.lines.append(_problem(problem, received.raw))
             elif before.answer is None:
-                accepted.append(received.message_id)
+                accepted.setdefault(received.issuer, []).append(received.message_id)
             else:
                 reply.lines.append(before.answer)
             return
         part = unit.nested()
-        turn = self.turn(part, arrival=arrival)
+        turn = self.turn(part, arrival=arrival, principal=received.audience)
         try:
             answer = self._handle(turn, received, reply)
         except PeerFault as error:
@@ -192,18 +247,21 @@ class Receiving:
                 reply.lines.append(_problem(error, received.raw))
                 return
             part = unit.nested()
-            answer = self._refuse(self.turn(part, arrival=arrival), received, error)
+            turn = self.turn(part, arrival=arrival, principal=received.audience)
+            answer = self._refuse(turn, received, error)
         self._remember(part, received, answer)
         part.merge()
         if answer is None:
-            accepted.append(received.message_id)
+            accepted.setdefault(received.issuer, []).append(received.message_id)
         else:
             reply.lines.append(answer)
 
     def _handle(self, turn: Turn, received: Verified[Any], reply: Reply) -> bytes | None:
         handler = self._handler(received)
         if handler.asked:
-            raise PeerFault(fault("out_of_order"), f"{received.message.name} answers nothing that was asked")
+            raise PeerFault(
+                fault("out_of_order"), f"{received.message.name} answers nothing that was asked"
+            )
         self._party.admit(turn, received)
         self._record(turn, received, Direction.RECEIVED)
         message = handler.run(turn, received)
@@ -211,14 +269,20 @@ class Receiving:
         return None if message is None else turn.answer(message, received)
 
     def _handler(self, received: Verified[Any]) -> Handler:
-        handler = self._party.handlers[type(received.message)]
-        if kind_of(received.issuer) not in handler.senders:
-            raise PeerFault(fault("unknown_type"), f"{received.message.name} from {kind_of(received.issuer)}")
+        handler = self._party.handlers.get(type(received.message))
+        if handler is None or kind_of(received.issuer) not in handler.senders:
+            raise PeerFault(
+                fault("unknown_type"), f"{received.message.name} from {kind_of(received.issuer)}"
+            )
         return handler
 
     def _refuse(self, turn: Turn, received: Verified[Any], error: PeerFault) -> bytes:
         self._record(turn, received, Direction.REFUSED)
-        refusal = Refusal(code=error.fault.code, detail=error.detail, subject=subject_of(received.message))
+        refusal = Refusal(
+            code=error.fault.code,
+            detail=as_text(error.detail),
+            subject=subject_of(received.message),
+        )
         return turn.answer(refusal, received)
 
     def _record(self, turn: Turn, received: Verified[Any], direction: Direction) -> None:
@@ -234,7 +298,11 @@ class Receiving:
 
     def _remember(self, unit: Unit, received: Verified[Any], answer: bytes | None) -> None:
         row = Received(
-            received.issuer, received.message_id, received.digest, answer, received.expires_at + SKEW + 1
+            received.issuer,
+            received.message_id,
+            received.digest,
+            answer,
+            received.expires_at + SKEW + 1,
         )
         unit.add(INBOX, row)
 
@@ -244,35 +312,41 @@ class Receiving:
         taken.troubles = list(unreadable)
         for received in opened:
             if isinstance(received.message, Receipt):
-                taken.answered.update(received.message.accepted)
-                self._take_receipt(unit, received)
+                taken.answered |= self._take_receipt(unit, received)
                 continue
+            asked = unit.get(OUTBOX, received.answers) if received.answers else None
+            if asked is not None and asked.recipient != received.issuer:
+                continue  # not this one's to answer
             if received.answers:
                 taken.answered.add(received.answers)
-            asked = unit.get(OUTBOX, received.answers) if received.answers else None
-            if asked is None or asked.recipient != received.issuer:
+            if asked is None:
                 continue  # answered before, or never asked
             part = unit.nested()
-            turn = self.turn(part, asked=asked)
+            turn = self.turn(part, asked=asked, principal=received.audience)
             try:
                 self._record(turn, received, Direction.RECEIVED)
                 self._handler(received).run(turn, received)
             except PeerFault as error:
                 taken.troubles.append(error)
                 part = unit.nested()
-                self._record(self.turn(part, asked=asked), received, Direction.REFUSED)
+                turn = self.turn(part, asked=asked, principal=received.audience)
+                self._record(turn, received, Direction.REFUSED)
             part.remove(OUTBOX, asked.message_id)
             part.after(partial(self.on_answer, asked.message_id, received))
             part.merge()
 
-    def _take_receipt(self, unit: Unit, received: Verified[Receipt]) -> None:
-        turn = self.turn(unit)
-        done = [unit.get(OUTBOX, identifier) for identifier in received.message.accepted]
-        mine = [row for row in done if row is not None and row.recipient == received.issuer]
-        if mine:
+    def _take_receipt(self, unit: Unit, received: Verified[Receipt]) -> set[str]:
+        done = {each: unit.get(OUTBOX, each) for each in received.message.accepted}
+        ours = [row for row in done.values() if row is not None]
+        theirs = [row for row in ours if row.recipient == received.issuer]
+        if theirs:
+            turn = self.turn(unit, principal=received.audience)
             self._record(turn, received, Direction.RECEIVED)
-            for row in mine:
+            for row in theirs:
                 unit.remove(OUTBOX, row.message_id)
+                self._party.receipted(turn, row)
+        # Somebody else's word is no receipt; what is no longer in the outbox was answered before.
+        return set(done) - {row.message_id for row in ours if row not in theirs}
 
 
 def _problem(error: SuretyError, line: bytes) -> bytes:
@@ -282,5 +356,3 @@ def _problem(error: SuretyError, line: bytes) -> bytes:
 def by(*kinds: str) -> frozenset[str]:
     """The kinds of sender that a handler takes a message from."""
     return frozenset(kinds)
-
-

@@ -10,9 +10,12 @@ from core.storage.schema import NODE
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A message that was dealt with. `answer`: the exact bytes it was answered with, None where a receipt was enough.
+    """A message that was dealt with.
 
-    Kept until the message itself has expired (seconds), so that the same bytes get the same answer and change nothing.
+    `answer`: the exact bytes it was answered with, None where a receipt was enough.
+
+    Kept until the message itself has expired (seconds), so that the same bytes get the same answer
+    and change nothing.
     """
 
     issuer: str
@@ -23,9 +26,13 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A message that has not been answered yet. The same bytes are sent again until `expires_at` (seconds)."""
+    """A message that has not been answered yet.
+
+    The same bytes are sent again until `expires_at` (seconds).
+    """
 
     message_id: str
+    sender: str
     recipient: str
     name: str
     subject: str | None
@@ -35,7 +42,10 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class KnownGuarantee(msgspec.Struct, frozen=True):
-    """Another party's guarantee, signed by approval: exact bytes, and when it was last confirmed (seconds)."""
+    """Another party's guarantee, signed by approval: its exact bytes.
+
+    `confirmed_at`: when it was last confirmed (seconds).
+    """
 
     party: str
     kind: str
@@ -67,6 +77,7 @@ outbox = sa.Table(
     "outbox",
     NODE,
     sa.Column("message_id", sa.String(32), primary_key=True),
+    sa.Column("sender", sa.String(80), nullable=False),
     sa.Column("recipient", sa.String(80), nullable=False, index=True),
     sa.Column("name", sa.String(60), nullable=False),
     sa.Column("subject", sa.String(43), nullable=True),

@@ -48,28 +48,38 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How a message came. `address`: the caller's IP address, after configured proxies; None: it answers a call of ours."""
+    """How a message came.
+
+    `address`: the caller's IP address, after configured proxies; None: it answers a call of ours.
+    """
 
     address: str | None
     license: str | None = None
     session: str | None = None
 
 
-class Turn:
-    """What a handler may do: read and write rows, send messages, read the time. All of it is in one commit.
+OURS: Final = Arrival(None)
+"""The arrival of what nobody sent: an event of this node's own."""
 
-    `asked`: the message of ours that the one at hand answers. `arrival`: how it came. `reply_headers`: what goes back
-    beside the signed answer because evidence must not hold it (license keys, session tokens).
+
+class Turn:
+    """What a handler may do: read and write rows, send messages, read the time.
+
+    All of it is in one commit.
+
+    `asked`: the message of ours that the one at hand answers. `arrival`: how it came.
+    `reply_headers`: what goes back beside the signed answer because evidence must not hold it
+    (license keys, session tokens).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all of what a turn stands on
         self,
         unit: Unit,
         identity: Identity,
         clock: Clock,
         dispatch: Callable[[Waiting], None],
         *,
-        arrival: Arrival = Arrival(None),
+        arrival: Arrival = OURS,
         asked: Waiting | None = None,
     ) -> None:
         self.unit = unit
@@ -85,12 +95,21 @@ class Turn:
         """Seconds since 1970."""
         return self.unit.now // 1000
 
+    def acting_as(self, identity: Identity) -> Turn:
+        """The same turn for another identity of the same owner: an order's own key."""
+        return Turn(self.unit, identity, self.clock, self._dispatch, arrival=self.arrival, asked=self.asked)
+
     def fresh_id(self) -> str:
         """A new message identifier."""
         return message_id(self.unit.now, self.clock.entropy(10))
 
-    def seal(self, message: Message, audience: str, expires_at: int, *, answers: str | None = None) -> Sealed:
-        """Sign a message without keeping or sending it. `expires_at` is cut to the type's longest lifetime."""
+    def seal(
+        self, message: Message, audience: str, expires_at: int, *, answers: str | None = None
+    ) -> Sealed:
+        """Sign a message without keeping or sending it.
+
+        `expires_at` is cut to the type's longest lifetime.
+        """
         identifier = self.fresh_id()
         raw = seal(
             message,
@@ -116,21 +135,28 @@ class Turn:
             subject=subject,
         )
 
-    def send(self, message: Message, to: str, expires_at: int, *, answers: str | None = None) -> Sealed:
-        """Send a message: it leaves once this turn is committed, and again until it is answered or has expired."""
+    def send(
+        self, message: Message, to: str, expires_at: int, *, answers: str | None = None
+    ) -> Sealed:
+        """Send a message once this turn is committed, and again until it is answered or expires."""
         subject = subject_of(message)
         sealed = self.seal(message, to, expires_at, answers=answers)
         self.keep_sent(message, sealed, to, subject)
         until = min(expires_at, self.now + type(message).lifetime) + RETRY_GRACE
-        waiting = Waiting(sealed.message_id, to, message.name, subject, sealed.raw, self.unit.now, until)
+        sender = self.identity.principal
+        waiting = Waiting(
+            sealed.message_id, sender, to, message.name, subject, sealed.raw, self.unit.now, until
+        )
         self.unit.add(OUTBOX, waiting)
         dispatch = self._dispatch
         self.unit.after(lambda: dispatch(waiting))
         return sealed
 
     def answer(self, message: Message, to: Verified[Any], expires_at: int | None = None) -> bytes:
-        """Sign and keep the answer to a message; the caller gets these bytes, now and whenever it asks again."""
-        sealed = self.seal(message, to.issuer, expires_at or self.now + 86_400, answers=to.message_id)
+        """Sign and keep the answer to a message: these bytes now and whenever it is asked again."""
+        sealed = self.seal(
+            message, to.issuer, expires_at or self.now + 86_400, answers=to.message_id
+        )
         self.keep_sent(message, sealed, to.issuer, subject_of(message) or subject_of(to.message))
         return sealed.raw
 

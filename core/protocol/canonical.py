@@ -1,7 +1,8 @@
-"""One value, one byte form: RFC 8785 (JSON Canonicalization Scheme) and unpadded base64url (RFC 4648, section 5).
+"""One value, one byte form: canonical JSON (RFC 8785) and unpadded base64url (RFC 4648).
 
-Accepting only the canonical form closes duplicate keys, alternative escapes, floats that pass as integers
-and spare base64 bits with one comparison, and makes a hash of a value the same on every machine.
+Accepting only the canonical form closes duplicate keys, alternative escapes, floats that pass as
+integers and spare base64 bits with one comparison, and makes a hash of a value the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 def canonical(value: object) -> bytes:
-    """The RFC 8785 bytes of a message struct or of plain JSON values (strings, integers, booleans, null, lists, objects)."""
+    """The RFC 8785 bytes of a message struct or of plain JSON values.
+
+    Strings, integers, booleans, null, lists and objects; no floats.
+    """
     return _ENCODER.encode(value)
 
 
@@ -31,8 +35,8 @@ def b64url(raw: bytes) -> str:
 def unb64url(text: str | bytes) -> bytes:
     """The bytes behind canonical unpadded base64url.
 
-    Raises `PeerFault("malformed")` for anything that `b64url` would not have written: padding, line breaks, another
-    alphabet, non-zero spare bits.
+    Raises `PeerFault("malformed")` for anything that `b64url` would not have written: padding, line
+    breaks, another alphabet, non-zero spare bits.
     """
     data = text.encode("ascii", "replace") if isinstance(text, str) else text
     try:

@@ -1,4 +1,4 @@
-"""Every message of the protocol in one place: its type, who sends it to whom, what it proves, its JSON Schema."""
+"""Every message of the protocol: its type, who sends it to whom, what it proves, its JSON Schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from core.protocol.message import Message
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of the catalogue. `proves`: what its signature is good for, in a line that people can read."""
+    """One message of the catalogue.
+
+    `proves`: what its signature is good for, in a line that people can read.
+    """
 
     kind: type[Message]
     sender: str
@@ -21,6 +24,8 @@ class Entry:
     proves: str
 
 
+# One message, one line.
+# fmt: off
 ENTRIES: tuple[Entry, ...] = (
     Entry(standing.RegistrationRequest, "agency or merchant", "approval", "the program holds its key and a serial number"),
     Entry(standing.RegistrationGranted, "approval", "agency or merchant", "the program is licensed"),
@@ -67,6 +72,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(control.Refusal, "receiver", "sender", "the message was refused, and why"),
     Entry(control.Checkpoint, "any node", "anyone", "the chain of evidence stood there"),
 )
+# fmt: on
 
 BY_NAME: dict[str, Entry] = {entry.kind.name: entry for entry in ENTRIES}
 """The catalogue by message name."""
@@ -75,6 +81,10 @@ BY_NAME: dict[str, Entry] = {entry.kind.name: entry for entry in ENTRIES}
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema 2020-12 of every message body, by message name."""
     return {
-        name: {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **msgspec.json.schema(entry.kind)}
+        name: {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": name,
+            **msgspec.json.schema(entry.kind),
+        }
         for name, entry in BY_NAME.items()
     }

@@ -20,9 +20,12 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Receipt(Message, frozen=True, kw_only=True):
-    """Receiver → sender: these messages are committed. One signature acknowledges everything that came in one request.
+    """Receiver → sender: these messages are committed.
 
-    `head`: the receiver's chain of evidence at that moment; a history that is edited later contradicts it.
+    One signature acknowledges everything that came in one request.
+
+    `head`: the receiver's chain of evidence at that moment; a history that is edited later
+    contradicts it.
     """
 
     name = "receipt/1"
@@ -33,7 +36,11 @@ class Receipt(Message, frozen=True, kw_only=True):
 
 
 class Refusal(Message, frozen=True, kw_only=True):
-    """Receiver → sender: refused for good. `code`: a fault of the catalogue. `subject`: the offer hash of the refused message, where it had one."""
+    """Receiver → sender: refused for good.
+
+    `code`: a fault of the catalogue. `subject`: the offer hash of the refused message, where it had
+    one.
+    """
 
     name = "refusal/1"
     lifetime = 31 * 86_400
@@ -44,7 +51,10 @@ class Refusal(Message, frozen=True, kw_only=True):
 
 
 class Checkpoint(Message, frozen=True, kw_only=True):
-    """A node → anyone: my chain of evidence stands here. Bundles prove their messages against such a signed head."""
+    """A node → anyone: my chain of evidence stands here.
+
+    Bundles prove their messages against such a signed head.
+    """
 
     name = "checkpoint/1"
     lifetime = 10 * 366 * 86_400

@@ -1,14 +1,26 @@
-"""From a buyer whom the shop does not know to the agency that stands behind him (rows 1–3)."""
+"""From a buyer whom the shop does not know to the agency that stands behind him (rows 1 to 3)."""
 
 from __future__ import annotations
 
 from core.protocol.message import Message
 from core.protocol.money import Money
-from core.protocol.names import AnonymousId, CompactJws, Digest, KeyText, MessageId, PartyId, Seconds, Thumbprint
+from core.protocol.names import (
+    AnonymousId,
+    CompactJws,
+    Digest,
+    KeyText,
+    MessageId,
+    PartyId,
+    Seconds,
+    Thumbprint,
+)
 
 
 class AnonymousIdRequest(Message, frozen=True, kw_only=True):
-    """Member → agency (claim 1): introduce me to this merchant for this offer. `order_key`: made for this order alone."""
+    """Member → agency (claim 1): introduce me to this merchant for this offer.
+
+    `order_key`: made for this order alone.
+    """
 
     name = "anonymous_id.request/1"
 
@@ -20,7 +32,10 @@ class AnonymousIdRequest(Message, frozen=True, kw_only=True):
 
 
 class AnonymousIdRegistration(Message, frozen=True, kw_only=True):
-    """Agency → approval (row 1c, lookup only): an ID with this digest is mine until then. Nothing of member, merchant or offer."""
+    """Agency → approval (row 1c, lookup only): an ID with this digest is mine until then.
+
+    Nothing of member, merchant or offer.
+    """
 
     name = "anonymous_id.registration/1"
 
@@ -40,7 +55,10 @@ class AnonymousIdIntroduction(Message, frozen=True, kw_only=True):
 
 
 class AnonymousIdPresented(Message, frozen=True, kw_only=True):
-    """Member → merchant (row 2, claims 10, 19): somebody who can be billed wants this offer. Signed with the order's own key."""
+    """Member → merchant (row 2, claims 10, 19): somebody who can be billed wants this offer.
+
+    Signed with the order's own key.
+    """
 
     name = "anonymous_id.presented/1"
     self_signed = True
@@ -52,7 +70,7 @@ class AnonymousIdPresented(Message, frozen=True, kw_only=True):
 
 
 class SealedIntroduction(Message, frozen=True, kw_only=True):
-    """Member → agency, inside an anonymous ID made by the wallet: signed by the device, sealed to the agency."""
+    """Member → agency, inside an anonymous ID of the wallet's: signed, sealed to the agency."""
 
     name = "anonymous_id.sealed/1"
 
@@ -64,7 +82,10 @@ class SealedIntroduction(Message, frozen=True, kw_only=True):
 
 
 class AgencySearch(Message, frozen=True, kw_only=True):
-    """Merchant → approval (row 3, claim 1): which agency stands behind this ID ("settlement agency identification search request")?"""
+    """Merchant → approval (row 3, claim 1): which agency stands behind this ID.
+
+    The "settlement agency identification search request".
+    """
 
     name = "agency.search/1"
 

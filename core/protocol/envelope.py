@@ -1,8 +1,10 @@
-"""Signed messages on the wire: RFC 7515 compact JWS, RFC 7519 claims, explicit types (RFC 8725), Ed25519 (RFC 9864).
+"""Signed messages on the wire: compact JWS (RFC 7515), JWT claims (RFC 7519), Ed25519 (RFC 9864).
 
-The header is exactly `{"alg":"Ed25519","kid":…,"typ":…}`; the payload is canonical JSON with the claims
-`ans aud body exp iat iss jti`. Bytes go in, only `Verified` messages come out: signature first, then parsing, then
-audience and time.
+Types are explicit (RFC 8725).
+
+The header is exactly `{"alg":"Ed25519","kid":…,"typ":…}`; the payload is canonical JSON with the
+claims `ans aud body exp iat iss jti`. Bytes go in, only `Verified` messages come out: signature
+first, then parsing, then audience and time.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from core.protocol.standing import ANYONE
 MAX_COMPACT: Final = 400_000
 """Longest compact JWS, in bytes."""
 
+MAX_HEADER: Final = 400
+"""Longest encoded header, in bytes: what is read is remembered, so nobody may hand in long ones."""
+
 SKEW: Final = 120
 """How far two parties' wall clocks may differ, in seconds."""
 
@@ -39,7 +44,10 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Claims(msgspec.Struct, Generic[M], frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The payload. `ans`: the message that this one answers; `aud`, `iss`: see docs/protocol.md; times in seconds."""
+    """The payload.
+
+    `ans`: the message that this one answers; `aud`, `iss`: see docs/protocol.md; times in seconds.
+    """
 
     ans: MessageId | None
     aud: Principal
@@ -52,7 +60,10 @@ class Claims(msgspec.Struct, Generic[M], frozen=True, kw_only=True, forbid_unkno
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified(Generic[M_co]):
-    """A message whose signature, form, audience and time were checked. Only `verify` makes one. `raw`: the exact bytes."""
+    """A message whose signature, form, audience and time were checked.
+
+    Only `verify` makes one. `raw`: the exact bytes.
+    """
 
     message: M_co
     raw: bytes
@@ -72,7 +83,10 @@ class Verified(Generic[M_co]):
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """A compact JWS whose outer form is right and whose signature is not checked yet. Nothing in it can be believed."""
+    """A compact JWS whose outer form is right and whose signature is not checked yet.
+
+    Nothing in it can be believed.
+    """
 
     raw: bytes
     kid: str
@@ -95,7 +109,7 @@ def _header(name: str, kid: str) -> bytes:
     return b64url(canonical(Header("Ed25519", kid, name))).encode()
 
 
-def seal(
+def seal(  # noqa: PLR0913 - the claims of RFC 7519, each by its name
     message: Message,
     signer: Signer,
     *,
@@ -106,16 +120,30 @@ def seal(
     expires_at: int,
     answers: str | None = None,
 ) -> bytes:
-    """The message as compact JWS bytes. Times in seconds; `answers`: the message ID that this one answers."""
+    """The message as compact JWS bytes.
+
+    Times in seconds; `answers`: the message ID that this one answers.
+    """
     claims: Claims[Message] = Claims(
-        ans=answers, aud=audience, body=message, exp=expires_at, iat=issued_at, iss=issuer, jti=message_id
+        ans=answers,
+        aud=audience,
+        body=message,
+        exp=expires_at,
+        iat=issued_at,
+        iss=issuer,
+        jti=message_id,
     )
-    signing_input = _header(typ(type(message)), signer.kid) + b"." + b64url(canonical(claims)).encode()
+    signing_input = (
+        _header(typ(type(message)), signer.kid) + b"." + b64url(canonical(claims)).encode()
+    )
     return signing_input + b"." + b64url(signer.sign(signing_input)).encode()
 
 
 def unwrap(raw: bytes) -> Unopened:
-    """Split and check the outer form. Raises `PeerFault`: `too_large`, `malformed`, `unknown_type`."""
+    """Split and check the outer form.
+
+    Raises `PeerFault`: `too_large`, `malformed`, `unknown_type`.
+    """
     if len(raw) > MAX_COMPACT:
         raise PeerFault(fault("too_large"), f"{len(raw)} bytes in one message")
     parts = raw.split(b".")
@@ -125,7 +153,9 @@ def unwrap(raw: bytes) -> Unopened:
     kind = REGISTRY.get(name)
     if kind is None:
         raise PeerFault(fault("unknown_type"), name[:80])
-    return Unopened(raw, head, kind, parts[0] + b"." + parts[1], unb64url(parts[1]), unb64url(parts[2]))
+    return Unopened(
+        raw, head, kind, parts[0] + b"." + parts[1], unb64url(parts[1]), unb64url(parts[2])
+    )
 
 
 _READ: dict[bytes, tuple[str, str]] = {}
@@ -135,6 +165,8 @@ _READ_LIMIT: Final = 4096
 def _read_header(part: bytes) -> tuple[str, str]:
     known = _READ.get(part)
     if known is None:
+        if len(part) > MAX_HEADER:
+            raise PeerFault(fault("malformed"), "the header is longer than any header is")
         header = _strict(_HEADERS, unb64url(part))
         if header.alg != "Ed25519":
             raise PeerFault(fault("malformed"), "the algorithm is not Ed25519")
@@ -159,13 +191,18 @@ def _strict(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
 
 
 def _short(error: Exception) -> str:
-    # The library quotes what it read only as a path and a type, never a value: nobody's identity ends up in a refusal.
+    # The library quotes what it read as a path and a type, never a value: nobody's identity ends
+    # up in a refusal.
     text = str(error)
     return text[:200] if text.isprintable() else type(error).__name__
 
 
-def verify(unopened: Unopened, key: PublicKey, *, audience: str | None, now: int) -> Verified[Message]:
-    """Signature, then form, then audience and time. `audience=None`: of a statement for anyone, or read as evidence.
+def verify(
+    unopened: Unopened, key: PublicKey, *, audience: str | None, now: int
+) -> Verified[Message]:
+    """Signature, then form, then audience and time.
+
+    `audience=None`: of a statement for anyone, or read as evidence.
 
     Raises `PeerFault`: `bad_signature`, `malformed`, `wrong_audience`, `not_yet_valid`, `expired`.
     """
@@ -180,12 +217,12 @@ def verify(unopened: Unopened, key: PublicKey, *, audience: str | None, now: int
 
 
 def verify_for_anyone(unopened: Unopened, key: PublicKey, *, now: int) -> Verified[Message]:
-    """Like `verify`, for a statement that its issuer made for whoever holds it: an offer, a guarantee, an index."""
+    """Like `verify`, for a statement made for whoever holds it: an offer, a guarantee, an index."""
     return verify(unopened, key, audience=ANYONE, now=now)
 
 
-def verify_self_signed(unopened: Unopened, *, audience: str, now: int) -> Verified[Message]:
-    """Like `verify`, where the key stands in the body: it proves possession of that key and nothing else."""
+def verify_self_signed(unopened: Unopened, *, audience: str | None, now: int) -> Verified[Message]:
+    """Like `verify`, where the key stands in the body: proves possession of that key, no more."""
     if not unopened.kind.self_signed:
         raise PeerFault(fault("unknown_key"))
     claims = _strict(_decoder(unopened.kind), unopened.payload)
@@ -206,9 +243,14 @@ def peek_issuer(unopened: Unopened) -> str:
 
 
 def check_time(issued_at: int, expires_at: int, kind: type[Message], now: int) -> None:
-    """Raises `PeerFault`: `not_yet_valid`, `expired`, or `malformed` where it claims to live longer than its type may."""
+    """Check a message's times. Raises `PeerFault`: `not_yet_valid`, `expired`, `malformed`.
+
+    `malformed`: it claims to live longer than its type may.
+    """
     if expires_at - issued_at > kind.lifetime or expires_at < issued_at:
-        raise PeerFault(fault("malformed"), "the time between iat and exp is not one that this type may have")
+        raise PeerFault(
+            fault("malformed"), "the time between iat and exp is not one that this type may have"
+        )
     if issued_at > now + SKEW:
         raise PeerFault(fault("not_yet_valid"))
     if expires_at < now - SKEW:

@@ -1,6 +1,7 @@
-"""The fault catalogue: everything that can go wrong between parties, whose fault it is and what to do about it.
+"""The fault catalogue: what can go wrong between parties, whose fault it is, what to do about it.
 
-A fault's code is stable and unique. Over HTTP it is an RFC 9457 problem whose `type` is `urn:surety:fault:<code>`.
+A fault's code is stable and unique. Over HTTP it is an RFC 9457 problem whose `type` is
+`urn:surety:fault:<code>`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ class Whose(StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of failure. `status` is the HTTP status (RFC 9110); `again` tells whether the same bytes may be retried."""
+    """One kind of failure.
+
+    `status` is the HTTP status (RFC 9110); `again` tells whether the same bytes may be retried.
+    """
 
     code: str
     whose: Whose
@@ -33,7 +37,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SuretyError(Exception):
-    """A failure with a place in the catalogue. `detail` is for people and never holds a member's identity or a secret."""
+    """A failure with a place in the catalogue.
+
+    `detail` is for people and never holds a member's identity or a secret.
+    """
 
     def __init__(self, kind: Fault, detail: str = "") -> None:
         super().__init__(f"{kind.code}: {kind.title}" + (f" ({detail})" if detail else ""))
@@ -56,7 +63,7 @@ class SuretyError(Exception):
 
 
 class PeerFault(SuretyError):
-    """They broke the protocol, or asked for what the rules refuse: kept as evidence, never retried."""
+    """They broke the protocol, or asked for what the rules refuse: evidence, never retried."""
 
 
 class OurFault(SuretyError):
@@ -70,12 +77,16 @@ def _catalogue(*rows: Fault) -> dict[str, Fault]:
     return table
 
 
-def _row(code: str, whose: Whose, status: int, title: str, advice: str, *, again: bool = False) -> Fault:
+def _row(  # noqa: PLR0913 - a row of the catalogue
+    code: str, whose: Whose, status: int, title: str, advice: str, *, again: bool = False
+) -> Fault:
     return Fault(code=code, whose=whose, status=status, title=title, advice=advice, again=again)
 
 
 _C, _R, _M, _I, _N = Whose.CALLER, Whose.RECEIVER, Whose.MEMBER, Whose.INSTITUTION, Whose.NETWORK
 
+# One fault, one line.
+# fmt: off
 CATALOGUE: Final = _catalogue(
     # What arrives
     _row("malformed", _C, 400, "The message is not in the form that the protocol requires", "Encode it as docs/protocol.md says: canonical JSON inside a compact JWS."),
@@ -133,7 +144,7 @@ CATALOGUE: Final = _catalogue(
     _row("member_suspended", _M, 403, "The membership is suspended", "Ask the agency."),
     _row("credit_exceeded", _M, 409, "The member's credit does not cover the amount", "Pay off part of the balance or ask the agency for a higher limit."),
     _row("invitation_refused", _M, 403, "The invitation cannot be used", "Ask the agency for a new invitation; each is for one device."),
-    _row("session_required", _C, 401, "There is no valid session", "Log in with the device key."),
+    _row("session_required", _C, 401, "There is no valid session", "Log in with the device key, then send the same bytes again.", again=True),
     _row("consent_mismatch", _M, 409, "The consent is not for what was shown", "Open the purchase again and confirm what is shown now."),
     _row("declined", _M, 409, "The member declined", "Nothing to do."),
     _row("refused", _R, 409, "The other party refused", "See the reason."),
@@ -148,6 +159,7 @@ CATALOGUE: Final = _catalogue(
     _row("shutting_down", _R, 503, "The node is stopping", "Send the same bytes again.", again=True),
     _row("internal", _R, 500, "The node failed", "The operator must look at its log; send the same bytes again.", again=True),
 )
+# fmt: on
 """Every fault, by its code."""
 
 

@@ -37,7 +37,7 @@ def offer_id(entropy: bytes) -> str:
 
 
 def serial_number(entropy: bytes) -> str:
-    """A serial number from 16 random bytes: 128 bits and 22 bits of check, in six groups of five."""
+    """A serial number from 16 random bytes: 128 bits and a check of 22, in six groups of five."""
     value = int.from_bytes(entropy, "big")
     number = (value << 22) | (value % 4_194_301)
     letters = "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(145, -1, -5))
@@ -45,16 +45,22 @@ def serial_number(entropy: bytes) -> str:
 
 
 def is_serial_number(text: str) -> bool:
-    """Whether the check agrees: tells a typing mistake from a refused number without asking anybody."""
+    """Whether the check agrees: tells a typing mistake from a refused number."""
+    letters = text.removeprefix("SURETY-").replace("-", "")
+    if not letters or any(letter not in _CROCKFORD for letter in letters):
+        return False
     number = 0
-    for letter in text.removeprefix("SURETY-").replace("-", ""):
+    for letter in letters:
         number = number * 32 + _CROCKFORD.find(letter)
     value = number >> 22
-    return value < 2 ** (8 * SERIAL_BYTES) and serial_number(value.to_bytes(SERIAL_BYTES, "big")) == text
+    return (
+        value < 2 ** (8 * SERIAL_BYTES)
+        and serial_number(value.to_bytes(SERIAL_BYTES, "big")) == text
+    )
 
 
 def order_number(prefix: str, milliseconds: int, entropy: bytes) -> str:
-    """A readable order number: a letter for its maker, time and 40 random bits, in Crockford base32."""
+    """A readable order number: a letter for its maker, time, 40 random bits; Crockford base32."""
     value = (milliseconds << 40) | int.from_bytes(entropy[:5], "big")
     letters = "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(85, -1, -5))
     return f"{prefix}-{letters[:6]}-{letters[6:12]}-{letters[12:]}"
@@ -71,5 +77,5 @@ def order_key(kid: str) -> str:
 
 
 def kind_of(party: str) -> str:
-    """`agency`, `merchant`, `approval`, `device:`…: what stands before the first hyphen or colon."""
+    """What stands before the first hyphen or colon: `agency`, `merchant`, `approval`, `device`."""
     return party.split(":", 1)[0] if ":" in party else party.split("-", 1)[0]

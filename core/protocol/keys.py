@@ -1,4 +1,4 @@
-"""Ed25519 keys (RFC 8032) as JOSE names them (RFC 8037, RFC 7638), and the sealed box that only an agency opens."""
+"""Ed25519 keys (RFC 8032) as JOSE names them (RFC 8037, RFC 7638), and an agency's sealed box."""
 
 from __future__ import annotations
 
@@ -41,14 +41,16 @@ class Signer(Protocol):
 
 def thumbprint(x: str) -> str:
     """RFC 7638 thumbprint of the Ed25519 public key whose base64url text is `x`."""
-    return b64url(hashlib.sha256(b'{"crv":"Ed25519","kty":"OKP","x":"' + x.encode() + b'"}').digest())
+    return b64url(
+        hashlib.sha256(b'{"crv":"Ed25519","kty":"OKP","x":"' + x.encode() + b'"}').digest()
+    )
 
 
 class PublicKey:
     """An Ed25519 key that proves something: canonical, on the curve, of the prime-order subgroup.
 
-    Raises `PeerFault("weak_key")` for small-order, mixed-order and non-canonical encodings: with such a key one
-    signature can fit any message, so consent could be denied later.
+    Raises `PeerFault("weak_key")` for small-order, mixed-order and non-canonical encodings: with
+    such a key one signature can fit any message, so consent could be denied later.
     """
 
     __slots__ = ("_raw", "kid", "x")
@@ -56,7 +58,11 @@ class PublicKey:
     def __init__(self, x: str) -> None:
         raw = unb64url(x)
         ordinate = int.from_bytes(raw, "little") & (2**255 - 1)
-        if len(raw) != SEED_BYTES or ordinate >= _FIELD_PRIME or not crypto_core_ed25519_is_valid_point(raw):
+        if (
+            len(raw) != SEED_BYTES
+            or ordinate >= _FIELD_PRIME
+            or not crypto_core_ed25519_is_valid_point(raw)
+        ):
             raise PeerFault(fault("weak_key"))
         self._raw = raw
         self.x = x
@@ -71,7 +77,14 @@ class PublicKey:
 
     def jwk(self) -> dict[str, str]:
         """The public JSON Web Key (RFC 8037, RFC 9864)."""
-        return {"alg": "Ed25519", "crv": "Ed25519", "kid": self.kid, "kty": "OKP", "use": "sig", "x": self.x}
+        return {
+            "alg": "Ed25519",
+            "crv": "Ed25519",
+            "kid": self.kid,
+            "kty": "OKP",
+            "use": "sig",
+            "x": self.x,
+        }
 
 
 class SigningKey:
@@ -101,8 +114,10 @@ def jwk_set(*keys: PublicKey) -> bytes:
 
 
 def derive_seed(secret: bytes, purpose: str, context: str) -> bytes:
-    """A 32-byte seed that depends on a secret, on what it is for and on one context (keyed BLAKE2b)."""
-    return hashlib.blake2b(context.encode(), key=secret, person=purpose.encode()[:16], digest_size=SEED_BYTES).digest()
+    """A 32-byte seed from a secret, what it is for and one context (keyed BLAKE2b)."""
+    return hashlib.blake2b(
+        context.encode(), key=secret, person=purpose.encode()[:16], digest_size=SEED_BYTES
+    ).digest()
 
 
 def sealing_public(seed: bytes) -> str:
@@ -115,11 +130,17 @@ def seal_to(x: str, plain: bytes) -> bytes:
     raw = unb64url(x)
     if len(raw) != crypto_box_PUBLICKEYBYTES:
         raise PeerFault(fault("weak_key"), "not an X25519 key")
-    return SealedBox(BoxKey(raw)).encrypt(plain)
+    try:
+        return SealedBox(BoxKey(raw)).encrypt(plain)
+    except CryptoError as error:  # a point of small order: anybody could open what is sealed to it
+        raise PeerFault(fault("weak_key"), "an X25519 key of small order") from error
 
 
 def open_sealed(seed: bytes, sealed: bytes) -> bytes:
-    """What was sealed to this seed's public key. Raises `PeerFault("anonymous_id_unknown")` if it was not."""
+    """What was sealed to this seed's public key.
+
+    Raises `PeerFault("anonymous_id_unknown")` if it was not.
+    """
     try:
         return SealedBox(PrivateKey(seed)).decrypt(sealed)
     except (CryptoError, ValueError, TypeError) as error:

@@ -10,7 +10,7 @@ from core.protocol.message import Message
 from core.protocol.money import Money
 from core.protocol.names import CompactJws, Count, Digest, KeyText, Label, PartyId, Seconds
 
-Invitation = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{22}$")]
+Invitation = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{22}$(?!\n)")]
 """128 random bits in base64url, for one device."""
 
 
@@ -25,7 +25,10 @@ class EnrolmentRequest(Message, frozen=True, kw_only=True):
 
 
 class EnrolmentGranted(Message, frozen=True, kw_only=True):
-    """Agency → member: the device is a member's; the agency's own guarantee, the credit limit, the payment methods."""
+    """Agency → member: the device is a member's now.
+
+    With the agency's own guarantee, the credit limit, the payment methods.
+    """
 
     name = "enrolment.granted/1"
 
@@ -54,7 +57,10 @@ class SessionRequest(Message, frozen=True, kw_only=True):
 
 
 class SessionGranted(Message, frozen=True, kw_only=True):
-    """Agency → member (row 1): the member is verified. The session's token travels in the `Surety-Session` header only."""
+    """Agency → member (row 1): the member is verified.
+
+    The session's token travels in the `Surety-Session` header only.
+    """
 
     name = "session.granted/1"
 

@@ -13,16 +13,17 @@ REGISTRY: Final[dict[str, type[Message]]] = {}
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all messages.
 
-    `name`: conversation, what it says, a slash, the version. `lifetime`: longest time in seconds between issue and
-    expiry. `self_signed`: the signer's public key stands in the body as `key`, because the receiver cannot know it yet;
-    such a message proves possession of the key and nothing else.
+    `name`: conversation, what it says, a slash, the version. `lifetime`: longest time in seconds
+    between issue and expiry. `self_signed`: the signer's public key stands in the body as `key`,
+    because the receiver cannot know it yet; such a message proves possession of the key and nothing
+    else.
     """
 
     name: ClassVar[str] = ""
     lifetime: ClassVar[int] = 3600
     self_signed: ClassVar[bool] = False
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - msgspec's own
         super().__init_subclass__(**options)
         if cls.name:
             if typ(cls) in REGISTRY:
@@ -31,5 +32,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def typ(kind: type[Message]) -> str:
-    """The JWS `typ` of a message type (RFC 8725, section 3.11): `billing.request/1` → `surety.billing.request.v1+jwt`."""
+    """The JWS `typ` of a message type (RFC 8725, section 3.11).
+
+    `billing.request/1` → `surety.billing.request.v1+jwt`.
+    """
     return f"surety.{kind.name.replace('/', '.v')}+jwt"

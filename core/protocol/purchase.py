@@ -1,20 +1,33 @@
-"""One purchase, from the billing request to the recorded sale (rows 4–10)."""
+"""One purchase, from the billing request to the recorded sale (rows 4 to 10)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from core.protocol.message import Message
-from core.protocol.names import AnonymousId, CompactJws, Count, Digest, Label, OrderNumber, Seconds, Text, Thumbprint
+from core.protocol.names import (
+    AnonymousId,
+    CompactJws,
+    Count,
+    Digest,
+    Label,
+    OrderNumber,
+    Seconds,
+    Text,
+    Thumbprint,
+)
 from core.protocol.terms import Offer, OrderRef, Terms
 
 MAX_ORDER_LIFETIME = 31 * 86_400
 
 
 class BillingRequest(Message, frozen=True, kw_only=True):
-    """Merchant → agency (row 4): bill the member behind this anonymous ID ("billing agency identification search request").
+    """Merchant → agency (row 4): bill the member behind this anonymous ID.
 
-    `order_number` and `terms_hash` are both given (the merchant makes the number) or both null (the agency does).
+    The "billing agency identification search request".
+
+    `order_number` and `terms_hash` are both given (the merchant makes the number) or both null (the
+    agency does).
     """
 
     name = "billing.request/1"
@@ -29,7 +42,10 @@ class BillingRequest(Message, frozen=True, kw_only=True):
 
 
 class MerchantSearch(Message, frozen=True, kw_only=True):
-    """Agency → approval (row 5): vouch for this merchant in this order ("retail entity identification search request")."""
+    """Agency → approval (row 5): vouch for this merchant in this order.
+
+    The "retail entity identification search request".
+    """
 
     name = "merchant.search/1"
     lifetime = MAX_ORDER_LIFETIME
@@ -39,7 +55,10 @@ class MerchantSearch(Message, frozen=True, kw_only=True):
 
 
 class MerchantFound(Message, frozen=True, kw_only=True):
-    """Approval → agency (row 5): the merchant's guarantee; the exposure is reserved until `vouched_until`."""
+    """Approval → agency (row 5): the merchant's guarantee.
+
+    The exposure is reserved until `vouched_until`.
+    """
 
     name = "merchant.found/1"
     lifetime = MAX_ORDER_LIFETIME
@@ -50,7 +69,10 @@ class MerchantFound(Message, frozen=True, kw_only=True):
 
 
 class CompletionNotice(Message, frozen=True, kw_only=True):
-    """Agency → member (row 6): this is what you are about to confirm. Everything shown stands in these bytes or in the offer they name."""
+    """Agency → member (row 6): this is what you are about to confirm.
+
+    Everything shown stands in these bytes or in the offer they name.
+    """
 
     name = "completion.notice/1"
     lifetime = MAX_ORDER_LIFETIME
@@ -64,7 +86,10 @@ class CompletionNotice(Message, frozen=True, kw_only=True):
 
 
 class Consent(Message, frozen=True, kw_only=True):
-    """Member → agency (row 6): the device key's signature over what was shown. `notice_digest`: SHA-256 of the notice's exact bytes."""
+    """Member → agency (row 6): the device key's signature over what was shown.
+
+    `notice_digest`: SHA-256 of the notice's exact bytes.
+    """
 
     name = "consent/1"
     lifetime = MAX_ORDER_LIFETIME
@@ -87,7 +112,10 @@ class CompletionReport(Message, frozen=True, kw_only=True):
 
 
 class TransactionReport(Message, frozen=True, kw_only=True):
-    """Agency → approval (row 8): the member consented, I will bill. `consent_digest` commits to the consent without showing who gave it."""
+    """Agency → approval (row 8): the member consented, I will bill.
+
+    `consent_digest` commits to the consent without showing who gave it.
+    """
 
     name = "transaction.report/1"
     lifetime = MAX_ORDER_LIFETIME
@@ -109,7 +137,10 @@ class VouchRelease(Message, frozen=True, kw_only=True):
 
 
 class VerificationRequest(Message, frozen=True, kw_only=True):
-    """Merchant → approval (row 9): is this a sale? `completion_digest` names the agency's report that it rests on."""
+    """Merchant → approval (row 9): the sale on these terms, to be verified.
+
+    `completion_digest` names the agency's report that it rests on.
+    """
 
     name = "verification.request/1"
     lifetime = MAX_ORDER_LIFETIME
@@ -120,7 +151,10 @@ class VerificationRequest(Message, frozen=True, kw_only=True):
 
 
 class VerificationPending(Message, frozen=True, kw_only=True):
-    """Approval → merchant (row 9): the agency's report has not come yet; the verification follows unasked, or the order ends at `until`."""
+    """Approval → merchant (row 9): the agency's report has not come yet.
+
+    The verification follows unasked, or the order ends at `until`.
+    """
 
     name = "verification.pending/1"
 
@@ -162,7 +196,10 @@ class VerificationFailed(Message, frozen=True, kw_only=True):
 
 
 class PurchaseResult(Message, frozen=True, kw_only=True):
-    """Agency → member: how the purchase ended. `recorded`: approval's own recorded notice, where it became a sale."""
+    """Agency → member: how the purchase ended.
+
+    `recorded`: approval's own recorded notice, where it became a sale.
+    """
 
     name = "purchase.result/1"
     lifetime = MAX_ORDER_LIFETIME
@@ -175,7 +212,7 @@ class PurchaseResult(Message, frozen=True, kw_only=True):
 
 
 class StateQuery(Message, frozen=True, kw_only=True):
-    """Any party → any party: how does our order stand?"""
+    """Any party → any party: the question how our order stands."""
 
     name = "state.query/1"
     lifetime = 300
@@ -184,7 +221,10 @@ class StateQuery(Message, frozen=True, kw_only=True):
 
 
 class StateAnswer(Message, frozen=True, kw_only=True):
-    """The asked party's own state of the order, by its own state names; null where it knows none that concerns the asker."""
+    """The asked party's own state of the order, by its own state names.
+
+    Null where it knows none that concerns the asker.
+    """
 
     name = "state.answer/1"
     lifetime = 300

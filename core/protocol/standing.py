@@ -1,8 +1,11 @@
-"""Who may take part: registration, license, guarantees, changes (claims 4–9, 13–18, 22–27)."""
+"""Who may take part: registration, license, guarantees, changes.
+
+Claims 4 to 9, 13 to 18, 22 to 27.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -28,15 +31,22 @@ from core.protocol.names import (
 )
 
 ANYONE = "anyone"
-"""The audience of a statement that whoever holds it may check: an offer, a guarantee, a directory index."""
+"""The audience of a statement that whoever holds it may check: an offer, a guarantee, a directory
+index."""
 
 Networks = Annotated[tuple[Network, ...], Meta(min_length=1, max_length=16)]
 Methods = Annotated[tuple[Label, ...], Meta(min_length=1, max_length=16)]
+Caps = Annotated[tuple[Money, ...], Meta(min_length=1, max_length=40)]
+Discovery = Literal["lookup", "push", "pull"]
+"""How a merchant learns which agency stands behind an anonymous ID (claims 1, 10, 19)."""
 Currencies = Annotated[tuple[Currency, ...], Meta(min_length=1, max_length=40)]
 
 
 class MerchantGuarantee(Message, frozen=True, kw_only=True):
-    """Approval → anyone (row 5): this merchant exists; here are its key, addresses and methods ("retail entity identification guarantee")."""
+    """Approval → anyone (row 5): this merchant exists; its key, addresses and methods.
+
+    The "retail entity identification guarantee".
+    """
 
     name = "merchant.guarantee/1"
     lifetime = 7 * 86_400
@@ -52,9 +62,12 @@ class MerchantGuarantee(Message, frozen=True, kw_only=True):
 
 
 class AgencyGuarantee(Message, frozen=True, kw_only=True):
-    """Approval → anyone (rows 3, 3', 3''): this agency exists and is guaranteed ("settlement agency identification guarantee").
+    """Approval → anyone (rows 3, 3', 3''): this agency exists and is guaranteed.
 
-    `sealing_key`: X25519 key to which members seal anonymous IDs. `routing_code`: how those IDs name the agency.
+    The "settlement agency identification guarantee".
+
+    `sealing_key`: X25519 key to which members seal anonymous IDs. `routing_code`: how those IDs
+    name the agency.
     """
 
     name = "agency.guarantee/1"
@@ -78,7 +91,8 @@ Guarantee = MerchantGuarantee | AgencyGuarantee
 class RegistrationRequest(Message, frozen=True, kw_only=True):
     """Agency or merchant → approval: a newly installed program asks for its license (claims 4, 5).
 
-    Signed by the installation's own new key, which proves possession of it. `sealing_key`: agencies only.
+    Signed by the installation's own new key, which proves possession of it. `sealing_key`: agencies
+    only.
     """
 
     name = "registration.request/1"
@@ -86,6 +100,7 @@ class RegistrationRequest(Message, frozen=True, kw_only=True):
     self_signed = True
 
     currencies: Currencies
+    discovery: Discovery | None
     endpoint: Endpoint
     instance: MessageId
     key: KeyText
@@ -99,18 +114,24 @@ class RegistrationRequest(Message, frozen=True, kw_only=True):
 
 
 class RegistrationGranted(Message, frozen=True, kw_only=True):
-    """Approval → agency or merchant: registered. The license key itself travels in the `Surety-License` header, never in evidence."""
+    """Approval → agency or merchant: registered.
+
+    The license key itself travels in the `Surety-License` header, never in evidence.
+    """
 
     name = "registration.granted/1"
 
-    cap: Money
+    caps: Caps
     guarantee: CompactJws
     lease_until: Seconds
     party: PartyId
 
 
 class LeaseRenewal(Message, frozen=True, kw_only=True):
-    """Agency or merchant → approval: still here. `counter` only ever rises; two installations with one license betray themselves by it."""
+    """Agency or merchant → approval: still here.
+
+    `counter` only ever rises; two installations with one license betray themselves by it.
+    """
 
     name = "lease.renewal/1"
 
@@ -119,7 +140,7 @@ class LeaseRenewal(Message, frozen=True, kw_only=True):
 
 
 class LeaseRenewed(Message, frozen=True, kw_only=True):
-    """Approval → agency or merchant: the license's new lease, and the party's own fresh guarantee."""
+    """Approval → agency or merchant: the license's new lease, the party's own fresh guarantee."""
 
     name = "lease.renewed/1"
 
@@ -133,6 +154,7 @@ class InformationChange(Message, frozen=True, kw_only=True):
 
     name = "information.change/1"
 
+    discovery: Discovery | None
     endpoint: Endpoint | None
     payment_methods: Methods | None
     payout_account: Text | None
@@ -149,7 +171,10 @@ class InformationChanged(Message, frozen=True, kw_only=True):
 
 
 class StandingQuery(Message, frozen=True, kw_only=True):
-    """Agency or merchant → approval: who is this party, where does it call from, how is it paid (row 1b; claims 8, 9)?"""
+    """Agency or merchant → approval: the question who a party is (row 1b; claims 8, 9).
+
+    Where it calls from, how it is paid.
+    """
 
     name = "standing.query/1"
     lifetime = 300
@@ -158,7 +183,10 @@ class StandingQuery(Message, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A party's private limits: its guarantee cap and how much of it is in use."""
+    """A party's private limits: its guarantee cap in one currency.
+
+    `used`: how much of it is in use, in minor units.
+    """
 
     cap: Money
     used: Count
@@ -167,21 +195,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class StandingAnswer(Message, frozen=True, kw_only=True):
     """Approval → whoever asked: the guarantee, and what only the entitled may know.
 
-    `payout_account` and `limits` are null unless the asker is the party itself, or an agency that asks about a merchant
-    it must pay (then `payout_account` alone).
+    `payout_account` and `limits` are null unless the asker is the party itself, or an agency that
+    asks about a merchant it must pay (then `payout_account` alone).
     """
 
     name = "standing.answer/1"
     lifetime = 300
 
     guarantee: CompactJws
-    limits: Limits | None
+    limits: Annotated[tuple[Limits, ...], Meta(max_length=40)] | None
     party: PartyId
     payout_account: Text | None
 
 
 class DirectoryPush(Message, frozen=True, kw_only=True):
-    """Approval → merchant (row 3', claim 10): agency guarantees, unasked, again whenever one changes; `withdrawn` names those that no longer hold."""
+    """Approval → merchant (row 3', claim 10): agency guarantees, unasked.
+
+    Again whenever one changes; `withdrawn` names those that no longer hold.
+    """
 
     name = "directory.push/1"
     lifetime = 7 * 86_400
@@ -202,7 +233,10 @@ class DirectoryEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class DirectoryIndex(Message, frozen=True, kw_only=True):
-    """Approval → anyone (row 3'', claim 19): which agencies exist now, each with the digest of its current guarantee."""
+    """Approval → anyone (row 3'', claim 19): which agencies exist now.
+
+    Each with the digest of its current guarantee.
+    """
 
     name = "directory.index/1"
     lifetime = 86_400

@@ -1,12 +1,13 @@
 """What is sold and on which terms, and the two hashes that bind every message of an order to it.
 
-`offer_hash` binds from the offer on. Whoever makes the order number fixes the terms; from there `terms_hash` binds too.
-The terms name the offer by its hash and not its lines, so the institution guarantees a sale without learning what was bought.
+`offer_hash` binds from the offer on. Whoever makes the order number fixes the terms; from there
+`terms_hash` binds too. The terms name the offer by its hash and not its lines, so the institution
+guarantees a sale without learning what was bought.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,11 +16,22 @@ from core.protocol.canonical import digest, digest_of
 from core.protocol.faults import PeerFault, fault
 from core.protocol.message import Message
 from core.protocol.money import Money, exponent, line_minor
-from core.protocol.names import Digest, OfferId, OrderNumber, PartyId, Seconds, Sku, Text, Thumbprint, UnitPrice, Minor
+from core.protocol.names import (
+    Digest,
+    Minor,
+    OfferId,
+    OrderNumber,
+    PartyId,
+    Seconds,
+    Sku,
+    Text,
+    Thumbprint,
+    UnitPrice,
+)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line of an offer. `minor` is quantity × unit price rounded half-even; it may be zero."""
+    """One line of an offer. `minor` is quantity times unit price rounded half-even; may be zero."""
 
     description: Text
     minor: Minor
@@ -29,14 +41,20 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class CancellationPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Until how many days after the sale a cancellation may be asked for, and whether single lines may be."""
+    """Until how many days after the sale a cancellation may be asked for.
+
+    `parts`: whether of single lines too.
+    """
 
     days: Annotated[int, Meta(ge=0, le=3650)]
     parts: bool
 
 
 class Offer(Message, frozen=True, kw_only=True):
-    """Merchant → member (row 0): what is for sale, for whoever holds the link, until `expires_at`."""
+    """Merchant → member (row 0): what is for sale to whoever holds the link, until `expires_at`.
+
+    `introduction`: who brings the anonymous ID, the agency (claim 1) or the member (claims 10, 19).
+    """
 
     name = "offer/1"
     lifetime = 31 * 86_400
@@ -44,16 +62,18 @@ class Offer(Message, frozen=True, kw_only=True):
     amount: Money
     cancellation: CancellationPolicy
     expires_at: Seconds
+    introduction: Literal["agency", "member"]
     lines: Annotated[tuple[Line, ...], Meta(min_length=1, max_length=2000)]
     merchant: PartyId
     offer_id: OfferId
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The terms of one order, the same at every party, compared field by field by the approval server.
+    """The terms of one order, the same at every party; the approval server compares each field.
 
-    `anonymous_id_digest`: SHA-256 of the anonymous ID's text. `order_key`: thumbprint of the key that the member made
-    for this order alone. `expires_at`: until when the order can still become a sale.
+    `anonymous_id_digest`: SHA-256 of the anonymous ID's text. `order_key`: thumbprint of the key
+    that the member made for this order alone. `expires_at`: until when the order can still become a
+    sale.
     """
 
     agency: PartyId
@@ -68,7 +88,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class OrderRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which order a message is about, and both hashes; in every message once the terms are fixed."""
+    """Which order a message is about, and both hashes; in all messages once terms are fixed."""
 
     agency: PartyId
     merchant: PartyId
@@ -78,7 +98,10 @@ class OrderRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def total_of(lines: tuple[Line, ...], currency: str) -> int:
-    """The lines' sum in minor units. Raises `PeerFault("amount_mismatch")` where a line's own arithmetic is wrong."""
+    """The lines' sum in minor units.
+
+    Raises `PeerFault("amount_mismatch")` where a line's own arithmetic is wrong.
+    """
     for number, line in enumerate(lines, 1):
         if line.minor != line_minor(line.quantity, line.unit_price, currency):
             raise PeerFault(fault("amount_mismatch"), f"line {number}")
@@ -107,12 +130,14 @@ def anonymous_id_digest(anonymous_id: str) -> str:
     return digest(anonymous_id.encode("ascii"))
 
 
-def fix_terms(offer: Offer, *, agency: str, anonymous_id: str, order_key: str, order_number: str) -> Terms:
-    """The terms that follow from an offer once it is known who bills, under which anonymous ID, key and number."""
+def fix_terms(
+    offer: Offer, *, agency: str, id_digest: str, order_key: str, order_number: str
+) -> Terms:
+    """The terms that follow from an offer once agency, anonymous ID, key and number are known."""
     return Terms(
         agency=agency,
         amount=offer.amount,
-        anonymous_id_digest=anonymous_id_digest(anonymous_id),
+        anonymous_id_digest=id_digest,
         cancellation=offer.cancellation,
         expires_at=offer.expires_at,
         merchant=offer.merchant,

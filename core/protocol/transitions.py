@@ -1,4 +1,4 @@
-"""Transition tables: a party's whole behaviour as rows that can be read, drawn and tested pair by pair."""
+"""Transition tables: a party's whole behaviour as rows to read, draw and test pair by pair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The journal: every message's exact bytes, linked into the node's chain of evidence in the commit that acts on them."""
+"""The journal: every message's exact bytes, in the commit that acts on them.
+
+Each entry is linked into the node's chain of evidence.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,11 @@ CHAIN = "main"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One entry. `at`: milliseconds; `counterpart`: who sent it or whom it is for; `subject`: the offer hash, where it has one."""
+    """One entry.
+
+    `at`: milliseconds; `counterpart`: who sent it or whom it is for; `subject`: the offer hash,
+    where it has one.
+    """
 
     chain: str
     position: int
@@ -85,17 +92,38 @@ HEADS: Records[ChainHead] = Records(heads, ChainHead)
 CHECKPOINTS: Records[SignedHead] = Records(checkpoints, SignedHead)
 
 
-def record(
-    unit: Unit, raw: bytes, direction: Direction, *, name: str, message_id: str, counterpart: str, subject: str | None
+def record(  # noqa: PLR0913 - an entry's fields, each by its name
+    unit: Unit,
+    raw: bytes,
+    direction: Direction,
+    *,
+    name: str,
+    message_id: str,
+    counterpart: str,
+    subject: str | None,
 ) -> None:
     """Append the exact bytes of a message to the chain."""
     before = unit.get(HEADS, CHAIN) or ChainHead(CHAIN, 0, genesis(CHAIN))
     position = before.position + 1
     fingerprint = hashlib.sha256(raw).digest()
-    after = extend(before.hash, position, Link(at=unit.now, direction=direction, digest=fingerprint))
+    after = extend(
+        before.hash, position, Link(at=unit.now, direction=direction, digest=fingerprint)
+    )
     unit.add(
         ENTRIES,
-        Entry(CHAIN, position, unit.now, direction, name, message_id, counterpart, subject, fingerprint, after, raw),
+        Entry(
+            CHAIN,
+            position,
+            unit.now,
+            direction,
+            name,
+            message_id,
+            counterpart,
+            subject,
+            fingerprint,
+            after,
+            raw,
+        ),
     )
     unit.put(HEADS, ChainHead(CHAIN, position, after))
 

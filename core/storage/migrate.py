@@ -1,8 +1,11 @@
-"""Schema migrations (Alembic). Each party has its own line of versions; they run before the writer opens."""
+"""Schema migrations (Alembic).
+
+Each party has its own line of versions; they run before the writer opens.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -12,6 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from core.protocol.faults import OurFault, fault
+from core.storage import journal as _journal  # noqa: F401 - its tables belong to every schema
 from core.storage.schema import NODE
 
 if TYPE_CHECKING:
@@ -19,9 +23,12 @@ if TYPE_CHECKING:
 
 
 def migrate(database: Database, party: str, own: sa.MetaData) -> str:
-    """Bring the schema of `party` ("approval", "agency", …) to its newest version. Returns that version.
+    """Bring the schema of `party` ("approval", "agency", …) to its newest version.
 
-    Raises `OurFault("storage_unavailable")` where the database is newer than this program or cannot be changed.
+    Returns that version.
+
+    Raises `OurFault("storage_unavailable")` where the database is newer than this program or cannot
+    be changed.
     """
     engine = database.schema_engine()
     try:
@@ -49,11 +56,12 @@ def version(database: Database) -> str:
 
 
 def differences(database: Database, own: sa.MetaData) -> list[object]:
-    """What the database's schema and the tables in the code disagree about; empty when migrations are complete."""
+    """What database and code disagree about; empty when migrations are complete."""
     engine = database.schema_engine()
     try:
         with engine.connect() as connection:
-            return list(compare_metadata(MigrationContext.configure(connection), [NODE, own]))
+            tables: Any = [NODE, own]  # Alembic takes several; its types know of one
+            return list(compare_metadata(MigrationContext.configure(connection), tables))
     finally:
         engine.dispose()
 

@@ -1,9 +1,13 @@
-"""Tables as frozen rows addressed by key. SQLAlchemy Core writes the statements once; the writer executes them in groups."""
+"""Tables as frozen rows addressed by key.
+
+SQLAlchemy Core writes the statements once; the writer executes them in groups.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
 import sqlalchemy as sa
@@ -27,10 +31,16 @@ class Statements:
     def __init__(self, table: sa.Table, key: tuple[str, ...], dialect: Dialect) -> None:
         names = [column.name for column in table.columns]
         where = sa.and_(*(table.c[name] == sa.bindparam(name) for name in key))
-        values = {name: sa.bindparam(name) for name in names}
-        insert = (pg_insert if dialect.name == "postgresql" else sqlite_insert)(table).values(values)
+        values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
+        insert = (pg_insert if dialect.name == "postgresql" else sqlite_insert)(table).values(
+            values
+        )
         others = {name: insert.excluded[name] for name in names if name not in key}
-        upsert = insert.on_conflict_do_update(index_elements=list(key), set_=others) if others else insert
+        upsert = (
+            insert.on_conflict_do_update(index_elements=list(key), set_=others)
+            if others
+            else insert
+        )
         self.select = _text(sa.select(table).where(where), dialect)
         self.insert = _text(insert, dialect)
         self.upsert = _text(upsert, dialect)
@@ -42,7 +52,11 @@ def _text(clause: sa.ClauseElement, dialect: Dialect) -> str:
 
 
 class Records(Generic[R]):
-    """One table. `row`: a frozen struct whose fields are the table's columns in the same order; `key`: its primary key."""
+    """One table.
+
+    `row`: a frozen struct whose fields are the table's columns in the same order; `key`: its
+    primary key.
+    """
 
     def __init__(self, table: sa.Table, row: type[R]) -> None:
         self.table = table
@@ -53,15 +67,12 @@ class Records(Generic[R]):
         self.key = tuple(column.name for column in table.primary_key)
         self._key_at = tuple(self.fields.index(name) for name in self.key)
         hints = get_type_hints(row)
-        self._enums = tuple(
-            (at, hints[name])
-            for at, name in enumerate(self.fields)
-            if isinstance(hints[name], type) and issubclass(hints[name], StrEnum)
-        )
+        kinds = [(at, _enum_of(hints[name])) for at, name in enumerate(self.fields)]
+        self._enums = tuple((at, kind) for at, kind in kinds if kind is not None)
         self._statements: dict[str, Statements] = {}
 
     def statements(self, dialect: Dialect) -> Statements:
-        """This table's statements for a dialect."""
+        """The table's statements for a dialect."""
         found = self._statements.get(dialect.name)
         if found is None:
             found = self._statements[dialect.name] = Statements(self.table, self.key, dialect)
@@ -72,7 +83,8 @@ class Records(Generic[R]):
         if self._enums:
             listed = list(values)
             for at, kind in self._enums:
-                listed[at] = kind(listed[at])
+                if listed[at] is not None:
+                    listed[at] = kind(listed[at])
             values = listed
         return self.row(*values)
 
@@ -82,7 +94,16 @@ class Records(Generic[R]):
         return tuple(values[at] for at in self._key_at)
 
 
-def bind(statement: sa.ClauseElement, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
-    """SQL text and the order of its parameter names, for a statement with named bind parameters."""
-    compiled = statement.compile(dialect=dialect)
-    return str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
+def _enum_of(hint: object) -> type[StrEnum] | None:
+    for kind in get_args(hint) or (hint,):
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            return kind
+    return None
+
+
+@lru_cache(maxsize=512)
+def bind(statement: sa.ClauseElement, dialect: Dialect) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """SQL text, and its parameters in order: each name with the value that the statement itself gives it."""
+    compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    order: list[str] = list(getattr(compiled, "positiontup", None) or ())
+    return str(compiled), tuple((name, compiled.params.get(name)) for name in order)

@@ -1,6 +1,7 @@
 """One piece of work's view of the database: reads go through, writes wait for the group's commit.
 
-Writes of a unit that fails are simply dropped. Units of one group see each other's writes, in order.
+Writes of a unit that fails are simply dropped. Units of one group see each other's writes, in
+order.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Cell:
 
     __slots__ = ("dirty", "row", "stored")
 
-    def __init__(self, row: Any, *, stored: bool, dirty: bool) -> None:
+    def __init__(self, row: Any, *, stored: bool, dirty: bool) -> None:  # noqa: ANN401 - any table's
         self.row = row
         self.stored = stored
         self.dirty = dirty
@@ -56,29 +57,42 @@ class Group:
         """Rows of a query over everything that the group has written so far."""
         self.flush()
         sql, order = bind(statement, self._dialect)
-        self._cursor.execute(sql, tuple(parameters[name] for name in order))
+        self._cursor.execute(sql, tuple(parameters.get(name, given) for name, given in order))
         return list(self._cursor.fetchall())
 
     def flush(self) -> None:
         """Execute each kind of statement once, with all its rows."""
         for records, cells in self.cells.items():
-            inserts, upserts, deletes = [], [], []
+            inserts: list[Key] = []
+            upserts: list[Key] = []
+            deletes: list[Key] = []
             for key, cell in cells.items():
                 if not cell.dirty:
                     continue
-                cell.dirty = False
-                if cell.row is None:
-                    if cell.stored:
-                        deletes.append(key)
+                if cell.row is not None:
+                    rows = upserts if cell.stored else inserts
+                    rows.append(msgspec.structs.astuple(cell.row))
                 elif cell.stored:
-                    upserts.append(msgspec.structs.astuple(cell.row))
-                else:
-                    inserts.append(msgspec.structs.astuple(cell.row))
+                    deletes.append(key)
+                cell.dirty = False
                 cell.stored = cell.row is not None
-            statements = records.statements(self._dialect)
-            for sql, rows in ((statements.delete, deletes), (statements.insert, inserts), (statements.upsert, upserts)):
-                if rows:
-                    self._cursor.executemany(sql, rows)
+            self._execute(records, inserts, upserts, deletes)
+
+    def _execute(
+        self, records: Records[Any], inserts: list[Key], upserts: list[Key], deletes: list[Key]
+    ) -> None:
+        statements = records.statements(self._dialect)
+        for sql, rows in (
+            (statements.delete, deletes),
+            (statements.insert, inserts),
+            (statements.upsert, upserts),
+        ):
+            if rows:
+                self._cursor.executemany(sql, rows)
+
+
+class Doubled(RuntimeError):
+    """A row was added whose key is taken: what `Unit.add` was promised is not so."""
 
 
 class Unit:
@@ -92,7 +106,7 @@ class Unit:
         self._new: set[tuple[Records[Any], Key]] = set()
         self.now = now
 
-    def get(self, records: Records[R], *key: Any) -> R | None:
+    def get(self, records: Records[R], *key: Any) -> R | None:  # noqa: ANN401 - any table's
         """The row at this key, or None."""
         mine = self._rows.get(records)
         if mine is not None and key in mine:
@@ -106,12 +120,19 @@ class Unit:
         self._rows.setdefault(records, {})[records.key_of(row)] = row
 
     def add(self, records: Records[R], row: R) -> None:
-        """Insert a row whose key is known to be new (a fresh identifier): nothing is read first; the database refuses a double."""
-        key = records.key_of(row)
-        self._rows.setdefault(records, {})[key] = row
-        self._new.add((records, key))
+        """Insert a row whose key is known to be new (a fresh identifier).
 
-    def remove(self, records: Records[R], *key: Any) -> None:
+        Nothing is read first; the database refuses a double.
+        """
+        key = records.key_of(row)
+        mine = self._rows.setdefault(records, {})
+        if key not in mine:
+            self._new.add((records, key))
+        elif mine[key] is not None:
+            raise Doubled(records.table.name)
+        mine[key] = row
+
+    def remove(self, records: Records[R], *key: Any) -> None:  # noqa: ANN401 - any table's
         """Delete the row at this key, if there is one."""
         self._rows.setdefault(records, {})[key] = None
 
@@ -119,8 +140,12 @@ class Unit:
         """A unit inside this one, for a part that may fail by itself: `merge` it or forget it."""
         return Unit(self._group, self.now, self)
 
-    def query(self, statement: sa.ClauseElement, **parameters: Any) -> list[Sequence[Any]]:
-        """Rows of a query; sees what earlier units of the group wrote, not what this one has written."""
+    def query(
+        self,
+        statement: sa.ClauseElement,
+        **parameters: Any,  # noqa: ANN401 - any column's
+    ) -> list[Sequence[Any]]:
+        """Rows of a query; sees what earlier units of the group wrote, not what this one did."""
         return self._group.query(statement, parameters)
 
     def after(self, action: Callable[[], None]) -> None:
@@ -128,20 +153,32 @@ class Unit:
         self._after.append(action)
 
     def merge(self) -> None:
-        """Hand this unit's writes outwards: to the unit around it, or to the group (the writer does that)."""
+        """Hand this unit's writes to the unit around it, or to the group (the writer does that)."""
         if self._outer is not None:
-            for records, rows in self._rows.items():
-                self._outer._rows.setdefault(records, {}).update(rows)  # noqa: SLF001 - the same class
-            self._outer._new |= self._new  # noqa: SLF001
-            self._outer._after += self._after  # noqa: SLF001
+            self._merge_into(self._outer)
             return
         for records, rows in self._rows.items():
             cells = self._group.cells.setdefault(records, {})
             for key, row in rows.items():
-                if (records, key) in self._new and key not in cells:
+                new = (records, key) in self._new
+                if new and key not in cells:
                     cells[key] = Cell(row, stored=False, dirty=True)
                     continue
                 cell = self._group.cell(records, key)
+                if new and cell.row is not None:
+                    raise Doubled(records.table.name)
                 cell.row = row
                 cell.dirty = True
         self._group.after.extend(self._after)
+
+    def _merge_into(self, outer: Unit) -> None:
+        for records, rows in self._rows.items():
+            theirs = outer._rows.setdefault(records, {})
+            for key, row in rows.items():
+                new = (records, key) in self._new
+                if new and theirs.get(key) is not None:
+                    raise Doubled(records.table.name)
+                if new and key not in theirs:
+                    outer._new.add((records, key))
+                theirs[key] = row
+        outer._after += self._after

@@ -1,12 +1,16 @@
-"""The one that commits. Work from everywhere in the process queues here; whatever has queued shares one durable commit.
+"""The one that commits.
 
-State, evidence and outbox of a piece of work are therefore in one commit, and under load the price of a commit is
-divided by the group. A piece of work may be run again when a commit fails, so it must act through its unit alone.
+Work from everywhere in the process queues here; whatever has queued shares one durable commit.
+
+State, evidence and outbox of a piece of work are therefore in one commit, and under load the price
+of a commit is divided by the group. A piece of work may be run again when a commit fails, so it
+must act through its unit alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -20,6 +24,7 @@ from core.storage.unit import Group, Unit
 if TYPE_CHECKING:
     from core.storage.engine import Database
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_GROUP: Final = 128
 ATTEMPTS: Final = 6
@@ -34,7 +39,10 @@ class _Work(Generic[T]):
 
 
 class Writer:
-    """One thread, one connection, one commit at a time. `now`: wall clock in milliseconds, handed in."""
+    """One thread, one connection, one commit at a time.
+
+    `now`: wall clock in milliseconds, handed in.
+    """
 
     def __init__(self, database: Database, now: Callable[[], int]) -> None:
         self._database = database
@@ -60,17 +68,18 @@ class Writer:
 
     async def stop(self) -> None:
         """Finish what has queued, then close."""
-        if self._thread is not None:
+        thread, self._thread = self._thread, None  # whoever comes from now on is told so
+        if thread is not None:
             self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+            await asyncio.to_thread(thread.join)
             self._connection.close()
 
     async def submit(self, run: Callable[[Unit], T]) -> T:
         """Run the work in the next commit; returns when that commit is durable.
 
-        Raises what the work raised (nothing of it is kept), or `OurFault("storage_unavailable")` when the database
-        cannot be written: nothing was lost, and the same work may be handed in again.
+        Raises what the work raised (nothing of it is kept), or `OurFault("storage_unavailable")`
+        when the database cannot be written: nothing was lost, and the same work may be handed in
+        again.
         """
         if self._thread is None or self._loop is None:
             raise OurFault(fault("shutting_down"))
@@ -112,7 +121,7 @@ class Writer:
         if error is None:
             return
         if len(works) > 1:
-            # One of them may be what the database refuses: each by itself, so that only that one fails.
+            # One of them may be what the database refuses: each by itself, so that only it fails.
             for work in works:
                 self._commit([work])
             return
@@ -186,7 +195,12 @@ def _driver_errors() -> tuple[type[Exception], ...]:
 
 def _worth_another(error: Exception) -> bool:
     # 40001 serialization failure, 40P01 deadlock: PostgreSQL asks to run the transaction again.
-    return getattr(error, "sqlstate", None) in {"40001", "40P01", "08006", "57P01"} or "locked" in str(error)
+    return getattr(error, "sqlstate", None) in {
+        "40001",
+        "40P01",
+        "08006",
+        "57P01",
+    } or "locked" in str(error)
 
 
 def _resolve(works: list[_Work[Any]]) -> None:
@@ -201,4 +215,7 @@ def _resolve(works: list[_Work[Any]]) -> None:
 
 def _run_all(actions: list[Callable[[], None]]) -> None:
     for action in actions:
-        action()
+        try:
+            action()
+        except Exception:
+            log.exception("after a commit")  # the others have nothing to do with it

@@ -1,0 +1,1 @@
+"""Schema versions of this party's database."""
