@@ -120,7 +120,7 @@ class AgencyServer:
         door = self.node.door
         door.add("GET", "/guarantee", self._guarantee)
         door.add("GET", "/challenge", self._challenge)
-        door.add("POST", "/mailbox", self._mailbox)
+        door.add("POST", "/mailbox", self._mailbox, patient=True)
         add_health(self.node, self.licensee.wrong)
         await self.node.start()
         self.licensee.start()

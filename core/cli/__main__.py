@@ -6,7 +6,9 @@ import sys
 
 import click
 
+from core.cli.evidence import evidence
 from core.cli.nodes import agency, approval, merchant
+from core.cli.sandbox import replay
 from core.protocol.faults import SuretyError
 from core.vault.port import VaultError
 
@@ -17,7 +19,7 @@ def surety() -> None:
     """Guaranteed purchases by buyers whom the shop does not know."""
 
 
-for _group in (approval, agency, merchant):
+for _group in (approval, agency, merchant, evidence, replay):
     surety.add_command(_group)
 
 

@@ -26,6 +26,7 @@ MAX_MESSAGES: Final = 64
 MAX_DIGITS: Final = 12
 BODY_SECONDS: Final = 10.0
 MAX_UNDER_WAY: Final = 512
+MAX_WAITING: Final = 10_000
 PROBLEM: Final = "application/problem+json"
 _FORWARDED: Final = b"x-forwarded-for"
 
@@ -95,10 +96,17 @@ class Door:
         self._prefixes: list[str] = []
         self._proxies = proxies
         self._under_way = 0
+        self._waiting = 0
+        self._patient: set[Route] = set()
         self.requests = 0
 
-    def add(self, method: str, path: str, route: Route) -> None:
-        """Serve this path; one that ends in a slash takes everything below it."""
+    def add(self, method: str, path: str, route: Route, *, patient: bool = False) -> None:
+        """Serve this path; one that ends in a slash takes everything below it.
+
+        `patient`: its callers wait on purpose (long polls), and are limited by themselves.
+        """
+        if patient:
+            self._patient.add(route)
         self._routes.setdefault(path, {})[method] = route
         if path.endswith("/") and path not in self._prefixes:
             self._prefixes.append(path)
@@ -128,7 +136,7 @@ class Door:
         await _send(send, response)
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
-        if self._under_way > MAX_UNDER_WAY:
+        if self._under_way > MAX_UNDER_WAY or self._waiting > MAX_WAITING:
             raise PeerFault(fault("too_many"))
         path: str = scope["path"]
         rest = ""
@@ -150,7 +158,16 @@ class Door:
         # Each proxy may write a line of its own: they are one list (RFC 9110, section 5.3).
         forwarded = b",".join(value for name, value in scope["headers"] if name == _FORWARDED)
         address = caller_address(peer, forwarded.decode("latin-1"), self._proxies)
-        return await route(Request(method, rest, headers, body, address))
+        request = Request(method, rest, headers, body, address)
+        if route not in self._patient:
+            return await route(request)
+        self._under_way -= 1
+        self._waiting += 1
+        try:
+            return await route(request)
+        finally:
+            self._under_way += 1
+            self._waiting -= 1
 
 
 def _messages(receiving: Receiving) -> Route:

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz`, `/metrics`: whether a node runs, whether it can work and if not why, and how much it does."""
+"""`/livez`, `/readyz`, `/metrics`: whether a node runs, can work (or why not), how much it does."""
 
 from __future__ import annotations
 
@@ -34,15 +34,26 @@ class NodeCollector:
             ("surety_requests_sent", "Requests sent to other nodes", node.outbox.sent_requests),
         ):
             yield CounterMetricFamily(name, text, value=value)
-        yield GaugeMetricFamily("surety_outbox_queued", "Messages waiting for a peer", value=node.outbox.waiting)
-        yield GaugeMetricFamily("surety_registered", "1 if licensed", value=int(node.identity is not None))
-        yield GaugeMetricFamily("surety_storage_healthy", "1 if the last commit succeeded", value=int(node.writer.healthy))
+        yield GaugeMetricFamily(
+            "surety_outbox_queued", "Messages waiting for a peer", value=node.outbox.waiting
+        )
+        yield GaugeMetricFamily(
+            "surety_registered", "1 if licensed", value=int(node.identity is not None)
+        )
+        yield GaugeMetricFamily(
+            "surety_storage_healthy",
+            "1 if the last commit succeeded",
+            value=int(node.writer.healthy),
+        )
 
 
 def add_health(node: Node, ready: Callable[[], list[str]]) -> None:
-    """Serve the three paths. `ready()`: what is wrong, in words that say what to do; empty when all is well."""
+    """Serve the three paths.
+
+    `ready()`: what is wrong, in words that say what to do; empty when all is well.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(node))  # type: ignore[arg-type]
+    registry.register(NodeCollector(node))
 
     async def livez(_request: Request) -> Response:
         return Response(200, b'{"alive":true}')

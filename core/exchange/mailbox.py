@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from core.protocol.faults import OurFault, fault
 from core.exchange.tables import OUTBOX, Waiting, outbox
+from core.protocol.faults import OurFault, fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

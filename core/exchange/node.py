@@ -70,7 +70,8 @@ class Node:
             clock,
             self.writer,
             self._endpoint,
-            lambda sender, recipient: self.headers_for(sender, recipient),
+            # Looked up late: parties put their own in its place.
+            lambda sender, recipient: self.headers_for(sender, recipient),  # noqa: PLW0108
         )
         self.license: str | None = None
         self.stopping = False

@@ -37,7 +37,10 @@ def kept(vault: Vault, name: str, fresh: bytes) -> bytes:
 
 
 def operator_app(title: str, handlers: Sequence[Any], token: bytes) -> Litestar:
-    """The operator API. Every request carries `Authorization: Bearer <token>`; failures are RFC 9457 problems."""
+    """The operator API: every request carries `Authorization: Bearer <token>`.
+
+    Failures are RFC 9457 problems.
+    """
     expected = f"Bearer {b64url(token)}".encode()
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
@@ -48,8 +51,15 @@ def operator_app(title: str, handlers: Sequence[Any], token: bytes) -> Litestar:
     return Litestar(
         route_handlers=list(handlers),
         guards=[guard],
-        exception_handlers={SuretyError: _surety, ValidationException: _invalid, HTTPException: _http, Exception: _ours},
-        openapi_config=OpenAPIConfig(title=f"Surety {title} operator API", version="1", path="/openapi"),
+        exception_handlers={
+            SuretyError: _surety,
+            ValidationException: _invalid,
+            HTTPException: _http,
+            Exception: _ours,
+        },
+        openapi_config=OpenAPIConfig(
+            title=f"Surety {title} operator API", version="1", path="/openapi"
+        ),
         request_max_body_size=MAX_BODY,
         logging_config=None,
         debug=False,
@@ -58,7 +68,9 @@ def operator_app(title: str, handlers: Sequence[Any], token: bytes) -> Litestar:
 
 def _respond(error: SuretyError, status: int | None = None) -> Response[dict[str, Any]]:
     return Response(
-        error.problem(), status_code=status or error.fault.status, media_type="application/problem+json"
+        error.problem(),
+        status_code=status or error.fault.status,
+        media_type="application/problem+json",
     )
 
 
@@ -66,13 +78,18 @@ def _surety(_request: Request[Any, Any, Any], error: SuretyError) -> Response[di
     return _respond(error)
 
 
-def _invalid(_request: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
+def _invalid(
+    _request: Request[Any, Any, Any], error: ValidationException
+) -> Response[dict[str, Any]]:
     return _respond(PeerFault(fault("malformed"), f"{error.detail} {error.extra or ''}"[:500]))
 
 
 def _http(_request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
     code = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
-    return _respond(PeerFault(fault(code.get(error.status_code, "malformed")), error.detail[:200]), error.status_code)
+    return _respond(
+        PeerFault(fault(code.get(error.status_code, "malformed")), error.detail[:200]),
+        error.status_code,
+    )
 
 
 def _ours(_request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:

@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 
 def bearer(vault: Vault) -> dict[str, str]:
-    """The authorization header for the node whose vault this is. Raises `OurFault` where it has no token yet."""
+    """The authorization header for the node whose vault this is.
+
+    Raises `OurFault` where it has no token yet.
+    """
     token = vault.get(TOKEN)
     if token is None:
-        raise OurFault(fault("token_invalid"), "the vault holds no operator token; start the node once")
+        raise OurFault(
+            fault("token_invalid"), "the vault holds no operator token; start the node once"
+        )
     return {"Authorization": f"Bearer {b64url(token)}"}
 
 
@@ -28,8 +33,11 @@ class OperatorClient:
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._http = httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
 
-    def call(self, method: str, path: str, content: Any = None) -> Any:
-        """The decoded answer. Raises `PeerFault` with the node's fault, `OurFault("peer_unreachable")`."""
+    def call(self, method: str, path: str, content: Any = None) -> Any:  # noqa: ANN401 - JSON
+        """The decoded answer.
+
+        Raises `PeerFault` with the node's fault, `OurFault("peer_unreachable")`.
+        """
         try:
             answer = self._http.request(method, path, json=content)
         except httpx.HTTPError as error:

@@ -210,7 +210,8 @@ class Outbox:
         return taken.answered
 
     async def _find(self, recipient: str) -> str | None:
-        # A party that was never met: whoever knows is asked, and the messages wait as for any that is not reached.
+        # A party that was never met: whoever knows is asked, and the messages wait as for any that
+        # is not reached.
         try:
             await self.locate(recipient)
         except SuretyError as error:

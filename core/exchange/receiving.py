@@ -136,14 +136,17 @@ class Receiving:
         return reply
 
     async def collected(self, lines: list[bytes]) -> list[str]:
-        """Deal with what was collected from a mailbox. Returns the identifiers that may be forgotten there.
+        """Deal with what was collected from a mailbox.
 
-        Raises `OurFault` where nothing could be committed.
+        Returns the identifiers that may be forgotten there. Raises `OurFault` where nothing could
+        be committed.
         """
         reply = Reply()
         opened = await self._open_all(lines, reply)
         if opened:
-            await self._writer.submit(lambda unit: self._deal(unit, opened, OURS, reply, (), receipts=False))
+            await self._writer.submit(
+                lambda unit: self._deal(unit, opened, OURS, reply, (), receipts=False)
+            )
         return [received.message_id for received in opened]
 
     async def answers(self, lines: list[bytes]) -> Taken:
@@ -197,7 +200,7 @@ class Receiving:
             raise PeerFault(fault("wrong_audience" if registered else "not_registered"))
         return found
 
-    def _deal(
+    def _deal(  # noqa: PLR0913 - what a request came with
         self,
         unit: Unit,
         opened: list[Verified[Any]],
@@ -269,7 +272,8 @@ class Receiving:
         return None if message is None else turn.answer(message, received)
 
     def _handler(self, received: Verified[Any]) -> Handler:
-        handler = self._party.handlers.get(type(received.message))
+        message: Message = received.message
+        handler = self._party.handlers.get(type(message))
         if handler is None or kind_of(received.issuer) not in handler.senders:
             raise PeerFault(
                 fault("unknown_type"), f"{received.message.name} from {kind_of(received.issuer)}"

@@ -1,4 +1,4 @@
-"""Runs a node's doors on the network: TLS from files, plain HTTP on loopback only, a graceful stop on SIGTERM."""
+"""Runs a node's doors: TLS from files, plain HTTP on loopback only, a graceful stop on SIGTERM."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ STOP_SECONDS: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a node runs. Addresses are `(host, port)`; `vault`: "keyring" or "file:/path", never chosen silently."""
+    """How a node runs.
+
+    Addresses are `(host, port)`; `vault`: "keyring" or "file:/path", never chosen silently.
+    """
 
     party: str
     database: str
@@ -40,7 +43,7 @@ class Settings:
     private_key: Path | None = None
     ca_file: Path | None = None
     follow_stdin: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class _Server(uvicorn.Server):
@@ -57,7 +60,10 @@ def check_listen(settings: Settings) -> None:
     if not loopback[1]:
         raise OurFault(fault("forbidden"), "the operator's door opens on a loopback address only")
     if not loopback[0] and settings.certificate is None:
-        raise OurFault(fault("forbidden"), "plain HTTP opens on a loopback address only; give --certificate and --private-key")
+        raise OurFault(
+            fault("forbidden"),
+            "plain HTTP opens on a loopback address only; give --certificate and --private-key",
+        )
 
 
 def bind(address: tuple[str, int]) -> socket.socket:
@@ -69,29 +75,37 @@ def bind(address: tuple[str, int]) -> socket.socket:
         sock.bind(address)
     except OSError as error:
         sock.close()
-        raise OurFault(fault("internal"), f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from error
+        raise OurFault(
+            fault("internal"), f"cannot listen on {address[0]}:{address[1]}: {error.strerror}"
+        ) from error
     sock.set_inheritable(True)
     return sock
 
 
 async def serve(
-    settings: Settings, door: Any, operator: Any, before_stop: Callable[[], Awaitable[None]]
+    settings: Settings,
+    door: Any,  # noqa: ANN401 - an ASGI application
+    operator: Any,  # noqa: ANN401 - another
+    before_stop: Callable[[], Awaitable[None]],
 ) -> None:
-    """Serve both doors until SIGTERM or SIGINT (or, with `follow_stdin`, until standard input closes)."""
+    """Serve both doors until SIGTERM or SIGINT.
+
+    With `follow_stdin` also until standard input closes.
+    """
     check_listen(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if settings.follow_stdin:
-        await _when_stdin_closes(stop)
+    watching = await _when_stdin_closes(stop) if settings.follow_stdin else None
     servers = [
         _Server(_config(settings, door, settings.listen, secure=settings.certificate is not None)),
         _Server(_config(settings, operator, settings.operator, secure=False)),
     ]
     sockets = [bind(settings.listen), bind(settings.operator)]
     running = [
-        asyncio.create_task(server.serve(sockets=[sock])) for server, sock in zip(servers, sockets, strict=True)
+        asyncio.create_task(server.serve(sockets=[sock]))
+        for server, sock in zip(servers, sockets, strict=True)
     ]
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -100,9 +114,17 @@ async def serve(
         server.should_exit = True
     await asyncio.gather(*running)
     stopped.cancel()
+    if watching is not None:
+        watching.cancel()
 
 
-def _config(settings: Settings, app: Any, address: tuple[str, int], *, secure: bool) -> uvicorn.Config:
+def _config(
+    settings: Settings,
+    app: Any,  # noqa: ANN401 - an ASGI application
+    address: tuple[str, int],
+    *,
+    secure: bool,
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=address[0],
@@ -117,15 +139,15 @@ def _config(settings: Settings, app: Any, address: tuple[str, int], *, secure: b
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
-        limit_concurrency=2048,
         backlog=1024,
         ssl_certfile=str(settings.certificate) if secure else None,
         ssl_keyfile=str(settings.private_key) if secure and settings.private_key else None,
     )
 
 
-async def _when_stdin_closes(stop: asyncio.Event) -> None:
-    # Whoever started this node keeps its standard input open: the node ends with it, even if it is killed.
+async def _when_stdin_closes(stop: asyncio.Event) -> asyncio.Task[None]:
+    # Whoever started this node keeps its standard input open: the node ends with it, even if it
+    # is killed.
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -135,5 +157,4 @@ async def _when_stdin_closes(stop: asyncio.Event) -> None:
             pass
         stop.set()
 
-    task = loop.create_task(wait())
-    stop.wait_task = task  # type: ignore[attr-defined]
+    return loop.create_task(wait())

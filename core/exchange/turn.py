@@ -97,7 +97,9 @@ class Turn:
 
     def acting_as(self, identity: Identity) -> Turn:
         """The same turn for another identity of the same owner: an order's own key."""
-        return Turn(self.unit, identity, self.clock, self._dispatch, arrival=self.arrival, asked=self.asked)
+        return Turn(
+            self.unit, identity, self.clock, self._dispatch, arrival=self.arrival, asked=self.asked
+        )
 
     def fresh_id(self) -> str:
         """A new message identifier."""

@@ -92,7 +92,7 @@ class Wallet:
         Raises `PeerFault` with the agency's refusal, `OurFault("peer_unreachable")`. Safe to repeat with the same link.
         """
         link = read_join(invitation)
-        self._trust(link)
+        self.trust_in(link.trust.principal, link.trust.key.x)
         name = f"joining-{link.invitation.lower().replace('_', '.')}"[:60].rstrip(".-")
         seed = await asyncio.to_thread(self._kept_seed, name)
         key = SigningKey(seed)
@@ -134,11 +134,12 @@ class Wallet:
     def receipted(self, turn: Turn, waiting: Waiting) -> None:
         """Nothing hangs on a receipt here."""
 
-    def _trust(self, link: JoinLink) -> None:
-        held = self.node.directory.trust
+    def trust_in(self, approval: str, x: str) -> None:
+        """Take this institution as the one whose word counts. Raises `guarantee_invalid` where there is another already."""
+        held, given = self.node.directory.trust, Trust(approval, PublicKey(x), "")
         if held is None:
-            self.node.directory.trust = link.trust
-        elif (held.principal, held.key.kid) != (link.trust.principal, link.trust.key.kid):
+            self.node.directory.trust = given
+        elif (held.principal, held.key.kid) != (given.principal, given.key.kid):
             raise PeerFault(fault("guarantee_invalid"), "the invitation rests on another institution than this wallet")
 
     async def _agency_at(self, link: JoinLink) -> tuple[Contact, AgencyGuarantee]:

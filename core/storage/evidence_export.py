@@ -62,20 +62,34 @@ class Shelf:
 
     def orders(self, order_number: str) -> set[tuple[str, str]]:
         """Merchant and offer hash of every order of this number."""
-        query = sa.select(_ORDERS.c.merchant, _ORDERS.c.offer_hash)
-        rows = self._all(query.where(_ORDERS.c.order_number == order_number), _ORDERS)
+        if self._own_orders():
+            # A merchant's own orders need not say whose they are.
+            own = self._settings().get("party", "")
+            query = sa.select(_ORDERS.c.offer_hash).where(_ORDERS.c.order_number == order_number)
+            return {(own, str(offer_hash)) for offer_hash in self._column(query)}
+        both = sa.select(_ORDERS.c.merchant, _ORDERS.c.offer_hash)
+        rows = self._all(both.where(_ORDERS.c.order_number == order_number), _ORDERS)
         return {(str(merchant), str(offer_hash)) for merchant, offer_hash in rows}
+
+    def _own_orders(self) -> bool:
+        if _ORDERS.name not in self._tables:
+            return False
+        columns = sa.inspect(self._connection).get_columns(_ORDERS.name)
+        return _ORDERS.c.merchant.name not in {column["name"] for column in columns}
 
     def approval(self) -> tuple[str, str]:
         """The approval server that this node trusts: its principal and its key's x."""
-        rows = self._all(sa.select(_SETTINGS.c.name, _SETTINGS.c.value), _SETTINGS)
-        settings = {str(name): str(value) for name, value in rows}
+        settings = self._settings()
         try:
             return settings["approval"], settings["approval_key"]
         except KeyError:
             raise CannotExport(
                 f"{self.url}: this node knows no approval server yet; register it"
             ) from None
+
+    def _settings(self) -> dict[str, str]:
+        rows = self._all(sa.select(_SETTINGS.c.name, _SETTINGS.c.value), _SETTINGS)
+        return {str(name): str(value) for name, value in rows}
 
     def raws(self, offer_hash: str) -> list[bytes]:
         """The bytes of all messages about this offer that were sent, or received and taken."""

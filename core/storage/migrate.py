@@ -15,11 +15,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from core.protocol.faults import OurFault, fault
-from core.storage import journal as _journal  # noqa: F401 - its tables belong to every schema
+from core.storage import journal
 from core.storage.schema import NODE
 
 if TYPE_CHECKING:
     from core.storage.engine import Database
+
+
+# Imported for its tables, which belong to every schema.
+_ = journal
 
 
 def migrate(database: Database, party: str, own: sa.MetaData) -> str:

@@ -103,7 +103,11 @@ def _enum_of(hint: object) -> type[StrEnum] | None:
 
 @lru_cache(maxsize=512)
 def bind(statement: sa.ClauseElement, dialect: Dialect) -> tuple[str, tuple[tuple[str, Any], ...]]:
-    """SQL text, and its parameters in order: each name with the value that the statement itself gives it."""
+    """SQL text, and its parameters in order.
+
+    Each has its name and the value that the statement itself gives it.
+    """
     compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     order: list[str] = list(getattr(compiled, "positiontup", None) or ())
-    return str(compiled), tuple((name, compiled.params.get(name)) for name in order)
+    given: dict[str, Any] = dict(compiled.params or {})
+    return str(compiled), tuple((name, given.get(name)) for name in order)

@@ -278,3 +278,10 @@ def test_beside_a_writer(tmp_path: Path) -> None:
         writer.execute(sa.text("BEGIN IMMEDIATE"))
         assert verify(exported([url]).data, world.trusted).proves("recorded")
     engine.dispose()
+
+
+def test_a_node_without_orders_still_shows_its_messages(tmp_path: Path) -> None:
+    world = World()
+    urls = write_network(world, tmp_path)
+    run(urls[0], sa.text("DROP TABLE orders"))
+    assert verify(exported(urls).data, world.trusted).not_shown == ()

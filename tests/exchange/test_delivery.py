@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.exchange.directory import Contact
 from core.exchange.outbox import MAX_LINES
 from core.exchange.peers import Answer
 from core.exchange.tables import OUTBOX
 from core.exchange.turn import Turn
-from core.protocol.control import Receipt, Refusal
+from core.protocol.control import Head, Receipt, Refusal
 from core.protocol.envelope import SKEW, Verified, unwrap, verify_as_evidence
 from core.protocol.faults import OurFault, PeerFault, fault
 from core.protocol.identifiers import device
@@ -57,7 +58,8 @@ def _send(message: Message, to: str, turn: Turn) -> bytes:
 
 
 def _from_agency(message: Message, **options: Any) -> bytes:
-    return sealed(message, "agency", issuer=AGENCY, **{"audience": MERCHANT, **options})
+    options.setdefault("audience", MERCHANT)
+    return sealed(message, "agency", issuer=AGENCY, **options)
 
 
 async def test_a_message_is_delivered_and_receipted(pair: tuple[Place, Place]) -> None:
@@ -394,9 +396,7 @@ async def test_a_receipt_that_comes_as_a_request_is_refused(pair: tuple[Place, P
     assert _lines(answer)[0].code == "unknown_type"
 
 
-def _contact(principal: str, owner: str) -> Any:
-    from core.exchange.directory import Contact  # noqa: PLC0415
-
+def _contact(principal: str, owner: str) -> Contact:
     return Contact(principal, key(owner).public, "", (), 2**53)
 
 
@@ -484,8 +484,8 @@ async def test_nobody_can_answer_or_receipt_for_another(pair: tuple[Place, Place
     agency.node.directory.add(_contact(thief, "thief"))
     raw = await agency.node.work(partial(_send, QUERY, MERCHANT))
     asked = _read(raw).message_id
-    head = samples()["checkpoint/1"]
-    receipt = Receipt(accepted=(asked,), head=head.head)  # type: ignore[attr-defined]
+    head = Head(chain="main", hash=a_digest("head"), position=1)
+    receipt = Receipt(accepted=(asked,), head=head)
     answer = StateAnswer(offer_hash=QUERY.offer_hash, order=None, state="VERIFIED")
     forged = [
         sealed(each, "thief", issuer=thief, audience=AGENCY, answers=asked)
@@ -572,7 +572,8 @@ async def test_nonsense_in_place_of_an_answer_is_no_answer(
         await reply({"type": "http.response.start", "status": 200, "headers": []})
         await reply({"type": "http.response.body", "body": b"<html>\n{\n{}\n\xff\n[1]\na.b.c"})
 
-    agency.wire.doors["merchant"] = rude  # type: ignore[assignment]
+    swapped: Any = rude
+    agency.wire.doors["merchant"] = swapped
     asked = await agency.node.work(send)
     async with asyncio.timeout(5):
         while not agency.wire.answers:

@@ -30,7 +30,7 @@ def _seen() -> tuple[Door, list[Request]]:
     door = Door(("10.0.0.0/8",))
     seen: list[Request] = []
 
-    async def route(request: Request) -> Response:  # noqa: RUF029 - a route
+    async def route(request: Request) -> Response:
         seen.append(request)
         if request.body == b"ours":
             raise OurFault(fault("storage_unavailable"), "disk")
@@ -254,7 +254,7 @@ async def test_several_forwarded_lines_are_one_list() -> None:
         "headers": [(b"x-forwarded-for", line) for line in lines],
     }  # fmt: skip
 
-    async def send(_event: Any) -> None:  # noqa: RUF029 - as ASGI has it
+    async def send(_event: Any) -> None:
         return
 
     await door(scope, _chunks(), send)
@@ -268,10 +268,10 @@ async def test_other_protocols_and_the_lifespan() -> None:
     sent: list[Any] = []
     events = iter(["lifespan.startup", "lifespan.shutdown"])
 
-    async def receive() -> dict[str, Any]:  # noqa: RUF029 - as ASGI has it
+    async def receive() -> dict[str, Any]:
         return {"type": next(events)}
 
-    async def send(event: Any) -> None:  # noqa: RUF029 - as ASGI has it
+    async def send(event: Any) -> None:
         sent.append(event["type"])
 
     await door({"type": "lifespan"}, receive, send)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from core.exchange.mailbox import AT_ONCE
-from core.exchange.node import PURGE_SECONDS, RETRY_GRACE
-from core.exchange.turn import Turn
+from core.exchange.node import PURGE_SECONDS
+from core.exchange.turn import RETRY_GRACE, Turn
 from core.protocol.canonical import digest
 from core.protocol.envelope import unwrap, verify_as_evidence
 from core.protocol.faults import OurFault

@@ -105,23 +105,29 @@ def test_every_text_has_a_length_or_an_alphabet_and_every_number_an_end(name: st
             assert "maxItems" in schema, schema
 
 
-def _fits(schema: dict[str, Any], value: Any, defs: dict[str, Any]) -> bool:
+def _kind(value: object) -> str:
+    kinds = {str: "string", bool: "boolean", int: "integer", list: "array", dict: "object"}
+    return next((name for kind, name in kinds.items() if type(value) is kind), "null")
+
+
+def _fits(schema: dict[str, Any], value: Any, defs: dict[str, Any]) -> bool:  # noqa: PLR0911
     if "$ref" in schema:
         return _fits(defs[schema["$ref"].removeprefix("#/$defs/")], value, defs)
     if "anyOf" in schema:
         return any(_fits(each, value, defs) for each in schema["anyOf"])
     if "enum" in schema:
         return value in schema["enum"]
-    kinds = {str: "string", bool: "boolean", int: "integer", list: "array", dict: "object"}
-    if schema["type"] != kinds.get(type(value), "null"):
+    kind = _kind(value)
+    if schema["type"] != kind:
         return False
-    if isinstance(value, dict):
+    if kind == "object":
         return set(value) == set(schema["properties"]) and all(
-            _fits(schema["properties"][name], inner, defs) for name, inner in value.items()
+            _fits(schema["properties"][name], value[name], defs) for name in schema["properties"]
         )
-    if isinstance(value, list):
+    if kind == "array":
         return all(_fits(schema["items"], inner, defs) for inner in value)
-    return not isinstance(value, str) or bool(re.search(schema.get("pattern", ""), value))
+    pattern: str = schema.get("pattern", "")
+    return kind != "string" or re.search(pattern, str(value)) is not None
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -1,13 +1,13 @@
 """Other people's libraries read what we sign, with nothing but our published JWK set."""
 
 import json
+from importlib import import_module
+from typing import Any
 
 import pytest
 from joserfc import jws as joserfc_jws
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
-from jwcrypto import jwk as jwcrypto_jwk
-from jwcrypto import jws as jwcrypto_jws
 from nacl.bindings import crypto_sign
 
 from core.protocol.canonical import b64url, canonical, unb64url
@@ -18,6 +18,9 @@ from core.protocol.standing import StandingQuery
 from tests.world.keys import AGENCY, MERCHANT, key
 from tests.world.messages import NOW, samples, sealed
 
+# It has no types.
+jwcrypto_jwk: Any = import_module("jwcrypto.jwk")
+jwcrypto_jws: Any = import_module("jwcrypto.jws")
 SAMPLES = samples()
 JWKS = jwk_set(key("merchant").public, key("approval").public)
 

@@ -1,6 +1,6 @@
 """A small table of our own to write to, and a writer on a real file."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from itertools import count
@@ -67,7 +67,7 @@ class Clock:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Writer]:
+async def opened(path: Path) -> AsyncGenerator[Writer]:
     database = make(path)
     writer = Writer(database, Clock())
     writer.start()

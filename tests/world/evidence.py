@@ -435,7 +435,7 @@ def _part(raw: bytes, number: int) -> dict[str, Any]:
     return found
 
 
-def claim(raw: bytes, name: str) -> Any:  # noqa: ANN401 - as JSON has it
+def claim(raw: bytes, name: str) -> Any:
     return _part(raw, 1)[name]
 
 

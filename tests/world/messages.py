@@ -1,6 +1,7 @@
 """One valid message of every type."""
 
 from itertools import count
+from typing import Any
 
 from core.protocol import control, discovery, membership, purchase, standing
 from core.protocol.envelope import seal
@@ -57,9 +58,9 @@ def sealed(
     )
 
 
-def offer(**changes: object) -> Offer:
+def offer(**changes: Any) -> Offer:
     """Two lines for 12.34 GBP."""
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "amount": Money(currency="GBP", minor=1234),
         "cancellation": CancellationPolicy(days=14, parts=True),
         "expires_at": NOW + 600,
@@ -71,7 +72,7 @@ def offer(**changes: object) -> Offer:
         "merchant": MERCHANT,
         "offer_id": offer_id(bytes(16)),
     }
-    return Offer(**{**fields, **changes})  # type: ignore[arg-type]
+    return Offer(**(fields | changes))
 
 
 def terms() -> Terms:

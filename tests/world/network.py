@@ -2,13 +2,12 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.exchange import tables
 from core.exchange.directory import Contact, Directory, Trust
 from core.exchange.door import Door
 from core.exchange.node import Node
@@ -91,7 +90,7 @@ async def converse(
     """One request to a door, its body as `receive` gives it."""
     sent: list[Any] = []
 
-    async def send(event: Any) -> None:  # noqa: RUF029 - as ASGI has it
+    async def send(event: Any) -> None:
         sent.append(event)
 
     listed = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
@@ -109,7 +108,10 @@ async def converse(
 
 
 class Wire:
-    """The `Caller` of all nodes. `down`: hosts that cannot be reached; `deaf`: whose answers are lost."""
+    """The `Caller` of all nodes.
+
+    `down`: hosts that cannot be reached; `deaf`: whose answers are lost.
+    """
 
     def __init__(self) -> None:
         self.doors: dict[str, Door] = {}
@@ -143,7 +145,7 @@ class Wire:
 
 @dataclass
 class TestParty:
-    """Answers state queries, receipts lease renewals, refuses standing queries; says what it did."""
+    """Answers state queries, receipts lease renewals, refuses standing queries."""
 
     __test__ = False
 
@@ -249,7 +251,6 @@ class Place:
 
 async def place(principal: str, owner: str, path: Path, wire: Wire) -> Place:
     """A running node for this principal, known to nobody yet. `owner`: whose key it has."""
-    assert tables.NODE is NODE
     database = open_database(f"sqlite:///{path}")
     engine = database.schema_engine()
     NODE.create_all(engine)
@@ -266,7 +267,7 @@ async def place(principal: str, owner: str, path: Path, wire: Wire) -> Place:
 
 
 @asynccontextmanager
-async def two(tmp_path: Path, first: str, second: str) -> AsyncIterator[tuple[Place, Place]]:
+async def two(tmp_path: Path, first: str, second: str) -> AsyncGenerator[tuple[Place, Place]]:
     """Two nodes that know each other: the first named "agency", the second "merchant"."""
     wire = Wire()
     one = await place(first, "agency", tmp_path / "agency.db", wire)

@@ -21,6 +21,12 @@ ORDERS = sa.Table(
     sa.Column("merchant", sa.String),
     sa.Column("offer_hash", sa.String),
 )
+OWN_ORDERS = sa.Table(
+    "orders",
+    sa.MetaData(),
+    sa.Column("offer_hash", sa.String),
+    sa.Column("order_number", sa.String),
+)
 DEVICES = sa.Table("devices", PARTY, sa.Column("kid", sa.String), sa.Column("key", sa.String))
 PARTIES = sa.Table(
     "parties", PARTY, sa.Column("party", sa.String), sa.Column("guarantee", sa.LargeBinary)
@@ -43,11 +49,14 @@ def write_node(world: World, folder: Path, name: str) -> str:
     with engine.begin() as connection:
         connection.execute(sa.text("PRAGMA user_version=1"))
         NODE.create_all(connection)
-        PARTY.create_all(connection, [ORDERS, *SPECIAL[name]])
+        orders = OWN_ORDERS if name == "merchant" else ORDERS
+        orders.create(connection)
+        PARTY.create_all(connection, SPECIAL[name])
         _write_chain(world, connection, name)
         _write_facts(world, connection, name)
-        order = {"order_number": ORDER, "merchant": MERCHANT, "offer_hash": world.terms.offer_hash}
-        connection.execute(ORDERS.insert(), [order])
+        order = {"order_number": ORDER, "offer_hash": world.terms.offer_hash}
+        more = {} if name == "merchant" else {"merchant": MERCHANT}
+        connection.execute(orders.insert(), [order | more])
     engine.dispose()
     return url
 
@@ -92,6 +101,7 @@ def _write_facts(world: World, connection: sa.Connection, name: str) -> None:
     settings = {"approval": APPROVAL, "approval_key": world.keys["approval"].public.x}
     if name != "approval":
         settings["guarantee"] = world.text(f"{name}_guarantee")
+        settings["party"] = world.nodes[name].principal
         other = "merchant" if name == "agency" else "agency"
         _write_guarantee(world, connection, other)
     if name == "agency":

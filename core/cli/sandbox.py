@@ -1,0 +1,91 @@
+"""`surety demo` and `surety replay`: a whole network on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from core.sandbox import places
+from core.sandbox.members import new_folder
+
+_DISCOVERY = click.option("--discovery", type=click.Choice(["lookup", "push", "pull"]), default="lookup", show_default=True)
+_NUMBERS = click.option("--order-numbers", type=click.Choice(["merchant", "agency"]), default="merchant", show_default=True)
+_FOLDER = click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where the network's files go; emptied first.")
+
+
+def _folder(given: Path | None, name: str) -> Path:
+    folder = new_folder(given or places.network_dir(name))
+    places.remember(folder)
+    return folder
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--concurrency", type=click.IntRange(1, 512), default=1, show_default=True, help="Customers side by side.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@_DISCOVERY
+@_NUMBERS
+@_FOLDER
+def replay(file: Path, concurrency: int, as_json: bool, discovery: str, order_numbers: str, folder: Path | None) -> None:  # noqa: FBT001 - click's form
+    """Run a shop's real orders (UCI "Online Retail" columns) as guaranteed purchases."""
+    from core.sandbox.replay.invoices import read  # noqa: PLC0415
+    from core.sandbox.replay.run import Replay, plan_for  # noqa: PLC0415
+
+    logging.getLogger("core.exchange").setLevel(logging.ERROR)
+    reading = read(file)
+    for number, why in reading.refused:
+        click.echo(f"line {number} refused: {why}", err=True)
+    network_folder = _folder(folder, "replay")
+    terminal = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=terminal
+    )
+    customers = len({each.customer for each in reading.invoices if each.customer and not each.cancels})
+    purchases = sum(not each.cancels for each in reading.invoices)
+    with bar if terminal.is_terminal else nullcontext():
+        tasks = {
+            "enrolled": bar.add_task("members join", total=customers),
+            "ordered": bar.add_task("purchases", total=purchases),
+        }
+        running = Replay(
+            plan_for(network_folder, discovery, order_numbers), reading, concurrency, lambda what: bar.advance(tasks[what])
+        )
+        outcome = _run(running.run(_say_where))
+    figures = outcome.as_json()
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+    else:
+        for name, value in figures.items():
+            click.echo(f"{name:>24}  {value}")
+    for difference in outcome.comparison.differences[:20]:
+        click.echo(f"books differ: {difference}", err=True)
+    for leak in outcome.leaks[:20]:
+        click.echo(f"identity leaked: {leak}", err=True)
+    for failure in outcome.failed[:20]:
+        click.echo(f"failed: {failure}", err=True)
+    if outcome.leaks or outcome.failed or not outcome.comparison.agree:
+        sys.exit(1)
+
+
+def _say_where(network: Any) -> None:
+    for name, node in network.nodes.items():
+        click.echo(f"{name:>9} runs as process {node.pid} at {node.public}", err=True)
+    click.echo(f"    files in {network.plan.folder}", err=True)
+
+
+def _run(main: Any) -> Any:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)

@@ -1,0 +1,1 @@
+"""A real shop's orders, run as guaranteed purchases through real nodes."""
