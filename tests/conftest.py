@@ -3,6 +3,8 @@ from os import environ
 
 import pytest
 
+from tests.world.nodes import Networks
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -16,3 +18,9 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         if "XDG_RUNTIME_DIR" not in environ:
             patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         yield
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Networks]:
+    with Networks(tmp_path_factory.mktemp("networks")) as shared:
+        yield shared

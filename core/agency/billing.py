@@ -12,6 +12,7 @@ from core.agency import rules
 from core.agency.books import DEVICES, INTRODUCTIONS, MEMBERS, OFFER_ORDERS, ORDERS, orders
 from core.agency.rows import MemberRow, OfferOrderRow, OrderRow, OrderState
 from core.agency.rules import Event
+from core.exchange.tables import GUARANTEES
 from core.protocol.canonical import canonical
 from core.protocol.control import Refusal
 from core.protocol.discovery import AnonymousIdIntroduction
@@ -33,6 +34,7 @@ from core.protocol.purchase import (
     VerificationFailed,
     VouchRelease,
 )
+from core.protocol.standing import StandingQuery
 from core.protocol.terms import OrderRef, Terms, anonymous_id_digest, reference
 
 if TYPE_CHECKING:
@@ -115,9 +117,13 @@ class Billing:
         step = rules.ORDERS.next(order.state, Event.VOUCHED)
         terms = terms_in(order)
         rules.check_reference(message.order, terms)
+        known = turn.unit.get(GUARANTEES, order.merchant)
         guarantee: Any = self._directory.learn(turn.unit, message.guarantee, turn.now).message
         if guarantee.party != order.merchant:
             raise PeerFault(fault("guarantee_invalid"), "another merchant's")
+        if known is None or known.epoch < guarantee.epoch:
+            # What changed may be the account to pay into, which no guarantee shows (claim 6).
+            turn.send(StandingQuery(party=order.merchant), self._approval, turn.now + StandingQuery.lifetime)
         try:
             method = rules.payment_method(self._methods, guarantee.payment_methods)
         except PeerFault:

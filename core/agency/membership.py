@@ -111,7 +111,8 @@ class Membership:
 
     def check_session(self, turn: Turn, kid: str) -> None:
         """Raises `session_required` unless the request came with a session of this device."""
-        if session_kid(turn.unit, turn.arrival.session) != kid:
+        session = session_row(turn.unit, turn.arrival.session)
+        if session is None or session.kid != kid:
             raise PeerFault(fault("session_required"))
 
     def _open_session(self, turn: Turn, kid: str) -> int:
@@ -125,12 +126,12 @@ class Membership:
         return hmac.digest(self._secret, b"surety challenge " + stamp, "sha256")[:24]
 
 
-def session_kid(unit: Unit, token: str | None) -> str | None:
-    """Whose session this token is, while it lasts."""
+def session_row(unit: Unit, token: str | None) -> SessionRow | None:
+    """The session of this token, while it lasts."""
     if token is None or len(token) > 100:  # noqa: PLR2004 - tokens have 43 letters
         return None
     row = unit.get(SESSIONS, digest(token.encode("utf-8", "replace")))
-    return row.kid if row is not None and row.expires_at * 1000 > unit.now else None
+    return row if row is not None and row.expires_at * 1000 > unit.now else None
 
 
 def device_contact(x: str) -> Contact:

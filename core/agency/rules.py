@@ -123,7 +123,8 @@ def terms_of(request: BillingRequest, *, agency: str, merchant: str, id_digest: 
     if offer.expires_at < now:
         raise PeerFault(fault("offer_expired"))
     terms = fix_terms(
-        offer, agency=agency, id_digest=id_digest, order_key=request.order_key, order_number=request.order_number or number
+        offer, agency=agency, id_digest=id_digest, order_key=request.order_key, order_number=request.order_number or number,
+        fingerprint=request.offer_hash,
     )
     if request.terms_hash is not None and request.terms_hash != terms_hash(terms):
         raise PeerFault(fault("terms_mismatch"), "terms_hash")

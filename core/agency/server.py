@@ -12,7 +12,7 @@ from msgspec import Meta
 from core.agency.anonymous_ids import AnonymousIds
 from core.agency.billing import AT_ONCE, Billing
 from core.agency.books import DEVICES, MERCHANTS, METADATA, SESSIONS, sessions
-from core.agency.membership import Membership, device_contact, session_kid
+from core.agency.membership import Membership, device_contact, session_row
 from core.agency.rows import MerchantRow
 from core.exchange.directory import Contact, Directory, Trust
 from core.exchange.door import Request, Response
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 1.0
+MOST_SESSIONS: Final = 50_000
 SESSIONLESS: Final = (EnrolmentRequest, SessionRequest)
 
 
@@ -96,6 +97,7 @@ class AgencyServer:
         self.membership = Membership(secret, self.node.directory.add, methods)
         self.ids = AnonymousIds(sealing_seed, self.membership, trust.principal)
         self.billing = Billing(self.ids, self.node.directory, trust.principal, methods)
+        self._sessions: dict[str, tuple[str, int]] = {}
         approval, members = by("approval"), by("device")
         self.handlers: dict[type[Message], Handler] = {
             **self.licensee.handlers(),
@@ -186,6 +188,19 @@ class AgencyServer:
 
         await self.node.writer.submit(purge)
 
+    async def _session(self, token: str | None) -> str:
+        """Whose session it is; kept in memory, so that a wallet that waits costs no look into the database."""
+        held = self._sessions.get(token or "")
+        if held is not None and held[1] * 1000 > self.node.clock.milliseconds():
+            return held[0]
+        row = await self.node.writer.submit(lambda unit: session_row(unit, token))
+        if row is None:
+            raise PeerFault(fault("session_required"))
+        if len(self._sessions) >= MOST_SESSIONS:
+            self._sessions.clear()
+        self._sessions[token or ""] = (row.kid, row.expires_at)
+        return row.kid
+
     async def _guarantee(self, _request: Request) -> Response:
         held = await self.node.work(lambda turn: turn.setting("guarantee"))
         return Response(200, (held or "").encode("ascii"), LINES)
@@ -203,9 +218,7 @@ class AgencyServer:
         except msgspec.MsgspecError as error:
             raise PeerFault(fault("malformed"), "the mailbox request") from error
         token = request.header(b"surety-session")
-        kid = await self.node.writer.submit(lambda unit: session_kid(unit, token))
-        if kid is None:
-            raise PeerFault(fault("session_required"))
+        kid = await self._session(token)
         lines = await self.node.mailbox.collect(device(kid), wish.received, wish.wait)
         return Response(200, b"\n".join(lines), LINES)
 

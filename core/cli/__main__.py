@@ -8,7 +8,7 @@ import click
 
 from core.cli.evidence import evidence
 from core.cli.nodes import agency, approval, merchant
-from core.cli.sandbox import replay
+from core.cli.sandbox import demo, replay
 from core.protocol.faults import SuretyError
 from core.vault.port import VaultError
 
@@ -19,7 +19,7 @@ def surety() -> None:
     """Guaranteed purchases by buyers whom the shop does not know."""
 
 
-for _group in (approval, agency, merchant, evidence, replay):
+for _group in (approval, agency, merchant, evidence, demo, replay):
     surety.add_command(_group)
 
 

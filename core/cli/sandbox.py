@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from core.protocol.catalogue import BY_NAME
+from core.protocol.money import Money, in_words
 from core.sandbox import places
 from core.sandbox.members import new_folder
+from core.storage.evidence_export import export
 
 _DISCOVERY = click.option("--discovery", type=click.Choice(["lookup", "push", "pull"]), default="lookup", show_default=True)
 _NUMBERS = click.option("--order-numbers", type=click.Choice(["merchant", "agency"]), default="merchant", show_default=True)
@@ -26,6 +30,46 @@ def _folder(given: Path | None, name: str) -> Path:
     folder = new_folder(given or places.network_dir(name))
     places.remember(folder)
     return folder
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else.")
+@_DISCOVERY
+@_NUMBERS
+@_FOLDER
+def demo(as_json: bool, discovery: Any, order_numbers: Any, folder: Path | None) -> None:  # noqa: FBT001 - click's form
+    """Start a whole network on this machine, run a purchase, show each message and the three books."""
+    from core.sandbox.demo import Demo  # noqa: PLC0415
+    from core.sandbox.network import Plan  # noqa: PLC0415
+
+    plan = Plan(folder=_folder(folder, "demo"), discovery=discovery, order_numbers=order_numbers)
+
+    def say(text: str) -> None:
+        if not as_json:
+            click.echo(text)
+
+    running = Demo(plan, say, lambda passed: say(_shown(passed)))
+    story = _run(running.run())
+    story.evidence = str(_export(plan.folder, story.order_number))
+    if as_json:
+        click.echo(json.dumps(story.as_json(), indent=2))
+        return
+    click.echo("\nThe three books:")
+    for party, row in story.books.items():
+        amount = in_words(Money(currency=row["currency"], minor=row["minor"]))
+        click.echo(f"  {party:>8}  {row['order_number']}  {row['state']:<14} {amount:>12}  terms {row['terms_hash']}")
+    click.echo(f"\nEvidence: {story.evidence}\nCheck it with: surety evidence verify {story.evidence}")
+
+
+def _shown(passed: Any) -> str:
+    proves = BY_NAME[passed.name].proves if passed.name in BY_NAME else ""
+    return f"  {passed.sender:>8} → {passed.receiver:<11} {passed.name:<28} {proves}"
+
+
+def _export(folder: Path, order_number: str) -> Path:
+    out = folder / f"{order_number}.evidence.json"
+    out.write_bytes(export(places.databases(folder), order_number, None, time.sleep).data)
+    return out
 
 
 @click.command()

@@ -26,18 +26,27 @@ _WAITING = (
 )
 
 
+class _Reader:
+    """Somebody who waits, and what has arrived for him meanwhile."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.arrived: list[Waiting] = []
+
+
 class Mailbox:
     """Messages for those who fetch them; each stays until its recipient says that it has it."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._readers: dict[str, set[asyncio.Event]] = {}
+        self._readers: dict[str, set[_Reader]] = {}
         self._closing = False
 
     def put(self, waiting: Waiting) -> None:
         """A message for somebody who collects was committed."""
-        for event in self._readers.get(waiting.recipient, ()):
-            event.set()
+        for reader in self._readers.get(waiting.recipient, ()):
+            reader.arrived.append(waiting)
+            reader.event.set()
 
     async def collect(self, recipient: str, received: Sequence[str], wait: float) -> list[bytes]:
         """Forget what the recipient has, then return what waits for it.
@@ -46,28 +55,28 @@ class Mailbox:
         """
         if self._closing:
             raise OurFault(fault("shutting_down"))
-        event = asyncio.Event()
+        reader = _Reader()
         readers = self._readers.setdefault(recipient, set())
-        readers.add(event)
+        readers.add(reader)
         try:
             lines = await self._writer.submit(lambda unit: _exchange(unit, recipient, received))
             if not lines and wait > 0:
                 try:
-                    await asyncio.wait_for(event.wait(), min(wait, LONGEST_WAIT))
+                    await asyncio.wait_for(reader.event.wait(), min(wait, LONGEST_WAIT))
                 except TimeoutError:
                     return []
-                lines = await self._writer.submit(lambda unit: _exchange(unit, recipient, ()))
+                lines = [waiting.raw for waiting in reader.arrived]
             return lines
         finally:
-            readers.discard(event)
+            readers.discard(reader)
             if not readers:
                 self._readers.pop(recipient, None)
 
     def release(self) -> None:
         """Let everybody who waits go: the node stops."""
         self._closing = True
-        for event in [each for readers in self._readers.values() for each in readers]:
-            event.set()
+        for reader in [each for readers in self._readers.values() for each in readers]:
+            reader.event.set()
 
 
 def _exchange(unit: Unit, recipient: str, received: Sequence[str]) -> list[bytes]:

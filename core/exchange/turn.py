@@ -162,10 +162,10 @@ class Turn:
         self.keep_sent(message, sealed, to.issuer, subject_of(message) or subject_of(to.message))
         return sealed.raw
 
-    def state(self, message: Message, expires_at: int) -> Sealed:
+    def state(self, message: Message, expires_at: int, subject: str | None = None) -> Sealed:
         """Sign and keep a statement for anyone: an offer, a guarantee, an index."""
         sealed = self.seal(message, ANYONE, expires_at)
-        self.keep_sent(message, sealed, ANYONE, subject_of(message))
+        self.keep_sent(message, sealed, ANYONE, subject)
         return sealed
 
     def setting(self, name: str) -> str | None:

@@ -144,7 +144,7 @@ class Licensee:
         license_key = answer.headers.get("surety-license", "")
         await asyncio.to_thread(self._vault.put, LICENSE, license_key.encode("ascii"))
         self.node.license = license_key
-        await self.node.writer.submit(lambda unit: self._keep_grant(unit, identity, raw, granted))
+        await self.node.writer.submit(lambda unit: self._keep_grant(unit, granted))
         self.node.identity = Identity(granted.message.party, self.key)
         self.lease_until = granted.message.lease_until
         return granted.message.party
@@ -236,7 +236,9 @@ class Licensee:
 
     def _sealed(self, unit: Unit, identity: Identity, request: RegistrationRequest) -> bytes:
         turn = Turn(unit, identity, self.node.clock, lambda _row: None)
-        return turn.seal(request, self.trust.principal, turn.now + 3600).raw
+        sealed = turn.seal(request, self.trust.principal, turn.now + 3600)
+        turn.keep_sent(request, sealed, self.trust.principal, None)
+        return sealed.raw
 
     def _granted(self, lines: list[bytes]) -> Verified[RegistrationGranted]:
         now = self.node.clock.milliseconds() // 1000
@@ -250,29 +252,21 @@ class Licensee:
                 return found  # type: ignore[return-value]
         raise OurFault(fault("peer_unreachable"), "approval's answer holds no license")
 
-    def _keep_grant(
-        self, unit: Unit, identity: Identity, raw: bytes, granted: Verified[RegistrationGranted]
-    ) -> None:
+    def _keep_grant(self, unit: Unit, granted: Verified[RegistrationGranted]) -> None:
         message = granted.message
-        sent = verify(unwrap(raw), self.key.public, audience=self.trust.principal, now=unit.now // 1000)
-        for found, direction, other in (
-            (sent, Direction.SENT, self.trust.principal),
-            (granted, Direction.RECEIVED, self.trust.principal),
-        ):
-            journal.record(
-                unit,
-                found.raw,
-                direction,
-                name=found.message.name,
-                message_id=found.message_id,
-                counterpart=other,
-                subject=None,
-            )
+        journal.record(
+            unit,
+            granted.raw,
+            Direction.RECEIVED,
+            name=message.name,
+            message_id=granted.message_id,
+            counterpart=self.trust.principal,
+            subject=None,
+        )
         unit.put(SETTINGS, Setting("party", message.party))
         unit.put(SETTINGS, Setting("lease_until", str(message.lease_until)))
         unit.put(SETTINGS, Setting("guarantee", message.guarantee))
         unit.put(SETTINGS, Setting("caps", msgspec.json.encode(message.caps).decode()))
-        unit.put(SETTINGS, Setting("public_key", identity.key.public.x))
 
     def _renewed(self, turn: Turn, received: Verified[LeaseRenewed]) -> None:
         turn.put_setting("lease_until", str(received.message.lease_until))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -14,10 +15,10 @@ from core.member import rules
 from core.member.books import PURCHASES, purchases
 from core.member.rows import MembershipRow, PurchaseRow, PurchaseState
 from core.member.rules import Event
-from core.protocol.canonical import b64url
+from core.protocol.canonical import b64url, digest
 from core.protocol.control import Refusal
 from core.protocol.discovery import AnonymousIdPresented, AnonymousIdRequest, SealedIntroduction
-from core.protocol.envelope import seal, unwrap, verify, verify_as_evidence
+from core.protocol.envelope import read_kept, seal, unwrap, verify
 from core.protocol.faults import PeerFault, fault
 from core.protocol.identifiers import order_key
 from core.protocol.keys import SigningKey, derive_seed, seal_to
@@ -147,8 +148,8 @@ class Purchases:
         if row.state is done or (event is Event.CONFIRM and row.state is PurchaseState.RECORDED):
             return row
         step = rules.PURCHASES.next(row.state, event)
-        shown: Any = verify_as_evidence(unwrap(row.notice or b""), self._agency_key(kid))
-        consent = Consent(decision=decision, notice_digest=shown.digest, order=shown.message.order)
+        shown: Any = read_kept(row.notice or b"")
+        consent = Consent(decision=decision, notice_digest=digest(row.notice or b""), order=shown.order)
         turn.send(consent, self._memberships[kid][0].agency, (row.answer_by or turn.now) + rules.GRACE_SECONDS)
         row = msgspec.structs.replace(row, state=step.then, deadline=None)
         self._put(turn, row)
@@ -201,10 +202,7 @@ class Purchases:
 
     def offer_of(self, row: PurchaseRow) -> Offer:
         """The offer that was looked at, from its exact bytes."""
-        contact = self._directory.by_name(row.merchant)
-        if contact is None:
-            raise PeerFault(fault("party_unknown"), row.merchant)
-        message: Any = verify_as_evidence(unwrap(row.offer), contact.key).message
+        message: Any = read_kept(row.offer)
         offer: Offer = message
         return offer
 
@@ -225,15 +223,7 @@ class Purchases:
 
     def _order_identity(self, kid: str, fingerprint: str) -> Identity:
         _, seed = self._memberships[kid]
-        key = SigningKey(derive_seed(seed, "surety order", fingerprint))
-        return Identity(order_key(key.kid), key)
-
-    def _agency_key(self, kid: str) -> Any:
-        membership, _ = self._memberships[kid]
-        contact = self._directory.by_name(membership.agency)
-        if contact is None:
-            raise PeerFault(fault("party_unknown"), membership.agency)
-        return contact.key
+        return _order_identity(seed, fingerprint)
 
     def _ask_agency(self, turn: Turn, row: PurchaseRow, offer: Offer, identity: Identity) -> None:
         request = AnonymousIdRequest(
@@ -255,10 +245,9 @@ class Purchases:
             offer_hash=row.offer_hash,
             order_key=identity.key.kid,
         )
-        key = SigningKey(seed)
         signed = seal(
             inner,
-            key,
+            turn.identity.key,
             issuer=turn.identity.principal,
             audience=membership.agency,
             message_id=inner.nonce,
@@ -282,3 +271,9 @@ class Purchases:
         if not isinstance(found, RecordedNotice) or found.order.terms_hash != row.terms_hash:
             raise PeerFault(fault("consent_mismatch"), "approval recorded something else")
         return found.recorded_at
+
+
+@lru_cache(maxsize=1024)
+def _order_identity(seed: bytes, fingerprint: str) -> Identity:
+    key = SigningKey(derive_seed(seed, "surety order", fingerprint))
+    return Identity(order_key(key.kid), key)

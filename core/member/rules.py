@@ -10,7 +10,7 @@ from core.member.rows import PurchaseState as S
 from core.protocol.faults import PeerFault, fault
 from core.protocol.purchase import CompletionNotice
 from core.protocol.standing import MerchantGuarantee
-from core.protocol.terms import Offer, check_offer, fix_terms, offer_hash, reference
+from core.protocol.terms import Offer, check_offer, fix_terms, reference
 from core.protocol.transitions import Row, Table
 
 GRACE_SECONDS: Final = 120
@@ -75,8 +75,9 @@ def check_notice(notice: CompletionNotice, offer: Offer, purchase: PurchaseRow, 
         id_digest=notice.terms.anonymous_id_digest,
         order_key=purchase.order_key,
         order_number=notice.terms.order_number,
+        fingerprint=purchase.offer_hash,
     )
-    if notice.terms != expected or notice.order != reference(expected) or offer_hash(offer) != purchase.offer_hash:
+    if notice.terms != expected or notice.order != reference(expected):
         raise PeerFault(fault("consent_mismatch"), "the notice is not about what was looked at")
     if notice.merchant_name != purchase.merchant_name:
         raise PeerFault(fault("consent_mismatch"), "another merchant's name")

@@ -13,7 +13,7 @@ from core.merchant.discovery import known, lookup
 from core.merchant.rows import IdRow, NumberRow, OfferRow, OrderRow, OrderState
 from core.merchant.rules import Event
 from core.protocol.discovery import AgencyFound, AnonymousIdIntroduction, AnonymousIdPresented
-from core.protocol.envelope import unwrap, verify_as_evidence
+from core.protocol.envelope import read_kept
 from core.protocol.faults import PeerFault, fault
 from core.protocol.identifiers import offer_id, order_number
 from core.protocol.money import Money
@@ -59,7 +59,7 @@ class Orders:
             offer_id=identifier,
         )
         fingerprint = offer_hash(message)
-        row = OfferRow(identifier, fingerprint, turn.state(message, expires_at).raw)
+        row = OfferRow(identifier, fingerprint, turn.state(message, expires_at, fingerprint).raw)
         turn.unit.add(OFFERS, row)
         turn.unit.add(
             ORDERS,
@@ -115,12 +115,9 @@ class Orders:
         row = turn.unit.get(OFFERS, order.offer_id)
         if row is None:
             raise PeerFault(fault("offer_unknown"))
-        return self._opened(turn, row)
-
-    def _opened(self, turn: Turn, row: OfferRow) -> Offer:
-        message: Any = verify_as_evidence(unwrap(row.raw), turn.identity.key.public).message
-        offer: Offer = message
-        return offer
+        offer: Any = read_kept(row.raw)
+        message: Offer = offer
+        return message
 
     def _order(self, turn: Turn, fingerprint: str) -> OrderRow:
         order = turn.unit.get(ORDERS, fingerprint)

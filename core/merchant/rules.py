@@ -112,6 +112,7 @@ def expected_terms(offer: Offer, order: OrderRow, order_number: str) -> Terms:
         id_digest=order.anonymous_id_digest or "",
         order_key=order.order_key or "",
         order_number=order_number,
+        fingerprint=order.offer_hash,
     )
 
 

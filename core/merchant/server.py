@@ -93,7 +93,8 @@ class MerchantServer:
         self.licensee.start()
         self.node.every(TICK_SECONDS, self._tick)
         if self.wishes.discovery == "pull":
-            self.node.every(PULL_SECONDS, self.refresh)
+            # Often enough that what is kept does not go stale between two rounds.
+            self.node.every(min(PULL_SECONDS, self.wishes.fresh_seconds / 2), self.refresh)
 
     def wrong(self) -> list[str]:
         """What keeps this merchant from selling, in words that say what to do."""

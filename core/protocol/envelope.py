@@ -10,7 +10,7 @@ first, then parsing, then audience and time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -235,6 +235,17 @@ def verify_as_evidence(unopened: Unopened, key: PublicKey) -> Verified[Message]:
         raise PeerFault(fault("bad_signature"), "another key")
     key.verify(unopened.signature, unopened.signing_input)
     return _verified(unopened, _strict(_decoder(unopened.kind), unopened.payload))
+
+
+@lru_cache(maxsize=1024)
+def read_kept(raw: bytes) -> Message:
+    """What stands in bytes that this program itself signed, or checked before it kept them.
+
+    For its own database only: no signature is checked here.
+    """
+    unopened = unwrap(raw)
+    message: Message = _strict(_decoder(unopened.kind), unopened.payload).body
+    return message
 
 
 def peek_issuer(unopened: Unopened) -> str:

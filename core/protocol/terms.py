@@ -131,9 +131,18 @@ def anonymous_id_digest(anonymous_id: str) -> str:
 
 
 def fix_terms(
-    offer: Offer, *, agency: str, id_digest: str, order_key: str, order_number: str
+    offer: Offer,
+    *,
+    agency: str,
+    id_digest: str,
+    order_key: str,
+    order_number: str,
+    fingerprint: str | None = None,
 ) -> Terms:
-    """The terms that follow from an offer once agency, anonymous ID, key and number are known."""
+    """The terms that follow from an offer once agency, anonymous ID, key and number are known.
+
+    `fingerprint`: the offer's hash, where the caller has computed it already.
+    """
     return Terms(
         agency=agency,
         amount=offer.amount,
@@ -141,7 +150,7 @@ def fix_terms(
         cancellation=offer.cancellation,
         expires_at=offer.expires_at,
         merchant=offer.merchant,
-        offer_hash=offer_hash(offer),
+        offer_hash=fingerprint or offer_hash(offer),
         order_key=order_key,
         order_number=order_number,
     )

@@ -5,8 +5,10 @@ SQLAlchemy Core writes the statements once; the writer executes them in groups.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -65,7 +67,8 @@ class Records(Generic[R]):
         if self.fields != tuple(column.name for column in table.columns):
             raise RuntimeError(f"{table.name}: the row's fields are not the table's columns")
         self.key = tuple(column.name for column in table.primary_key)
-        self._key_at = tuple(self.fields.index(name) for name in self.key)
+        take = attrgetter(*self.key)
+        self._key_of: Callable[[R], Key] = take if len(self.key) > 1 else lambda row: (take(row),)
         hints = get_type_hints(row)
         kinds = [(at, _enum_of(hints[name])) for at, name in enumerate(self.fields)]
         self._enums = tuple((at, kind) for at, kind in kinds if kind is not None)
@@ -90,8 +93,7 @@ class Records(Generic[R]):
 
     def key_of(self, row: R) -> Key:
         """The row's primary key."""
-        values = msgspec.structs.astuple(row)
-        return tuple(values[at] for at in self._key_at)
+        return self._key_of(row)
 
 
 def _enum_of(hint: object) -> type[StrEnum] | None:

@@ -41,6 +41,7 @@ class Group:
         self._dialect = dialect
         self.cells: _Cells = {}
         self.after: list[Callable[[], None]] = []
+        self.wrote = False
 
     def cell(self, records: Records[Any], key: Key) -> Cell:
         """The row at this key, read once a group."""
@@ -88,6 +89,7 @@ class Group:
             (statements.upsert, upserts),
         ):
             if rows:
+                self.wrote = True
                 self._cursor.executemany(sql, rows)
 
 

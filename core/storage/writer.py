@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from core.protocol.faults import OurFault, fault
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_GROUP: Final = 128
+INLINE_SECONDS: Final = 0.003
 ATTEMPTS: Final = 6
 
 
@@ -39,19 +41,24 @@ class _Work(Generic[T]):
 
 
 class Writer:
-    """One thread, one connection, one commit at a time.
+    """One connection, one commit at a time; whatever has queued meanwhile shares the next one.
 
-    `now`: wall clock in milliseconds, handed in.
+    With SQLite the works run on the event loop, where they wait for no thread switch, and only a
+    durable COMMIT that has lately been slow runs in a thread. With a database server everything runs in that thread, because
+    there each statement waits for the network. `now`: wall clock in milliseconds, handed in.
     """
 
     def __init__(self, database: Database, now: Callable[[], int]) -> None:
         self._database = database
         self._now = now
-        self._queue: queue.SimpleQueue[_Work[Any] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._queue: deque[_Work[Any]] = deque()
+        self._thread: ThreadPoolExecutor | None = None
         self._connection: Any = None
         self._cursor: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._took = 0.0
         self.healthy = True
         self.commits = 0
         self.works = 0
@@ -63,16 +70,17 @@ class Writer:
         except Exception as error:
             raise OurFault(fault("storage_unavailable"), str(error)) from error
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._main, name="writer", daemon=True)
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
 
     async def stop(self) -> None:
         """Finish what has queued, then close."""
         thread, self._thread = self._thread, None  # whoever comes from now on is told so
-        if thread is not None:
-            self._queue.put(None)
-            await asyncio.to_thread(thread.join)
-            self._connection.close()
+        if thread is None:
+            return
+        if self._busy:
+            await self._idle.wait()
+        await asyncio.to_thread(thread.shutdown)
+        self._connection.close()
 
     async def submit(self, run: Callable[[Unit], T]) -> T:
         """Run the work in the next commit; returns when that commit is durable.
@@ -84,73 +92,116 @@ class Writer:
         if self._thread is None or self._loop is None:
             raise OurFault(fault("shutting_down"))
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Work(run, future))
+        self._queue.append(_Work(run, future))
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            # Not at once: what else comes in this turn of the loop joins the group.
+            self._loop.call_soon(self._pump, self._thread)
         return await future
+
+    @property
+    def _slow(self) -> bool:
+        return self._took > INLINE_SECONDS
 
     def _connect(self) -> None:
         self._connection = self._database.connect_writer()
         self._cursor = self._connection.cursor()
 
-    def _main(self) -> None:
-        while True:
-            group, stop = self._take()
-            if group:
-                self._commit(group)
-                if self._loop is not None:
-                    self._loop.call_soon_threadsafe(_resolve, group)
-            if stop:
-                return
-
-    def _take(self) -> tuple[list[_Work[Any]], bool]:
-        first = self._queue.get()
-        if first is None:
-            return [], True
-        group = [first]
-        while len(group) < MAX_GROUP:
-            try:
-                work = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if work is None:
-                return group, True
-            group.append(work)
-        return group, False
-
-    def _commit(self, works: list[_Work[Any]]) -> None:
-        error = self._attempt(works)
-        if error is None:
+    def _pump(self, thread: ThreadPoolExecutor) -> None:
+        if not self._queue:
+            self._busy = False
+            self._idle.set()
             return
+        works = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
+        if not self._database.is_sqlite:
+            self._in_thread(thread, works, lambda: self._attempt(works))
+            return
+        group = self._execute(works)
+        if isinstance(group, Exception):
+            error = group
+            self._in_thread(thread, works, lambda: self._again(works, error))
+        elif group.wrote and self._slow:
+            self._in_thread(thread, works, lambda: self._commit(group, works))
+        else:
+            error = self._commit(group, works)
+            if error is not None:
+                failed = error
+                self._in_thread(thread, works, lambda: self._again(works, failed))
+            else:
+                self._done(thread, works)
+
+    def _in_thread(
+        self, thread: ThreadPoolExecutor, works: list[_Work[Any]], do: Callable[[], Exception | None]
+    ) -> None:
+        loop = self._loop
+
+        def run() -> None:
+            error = do()
+            if error is not None:
+                self._again(works, error)
+            if loop is not None:
+                loop.call_soon_threadsafe(self._done, thread, works)
+
+        thread.submit(run)
+
+    def _done(self, thread: ThreadPoolExecutor, works: list[_Work[Any]]) -> None:
+        _resolve(works)
+        if self._loop is not None:
+            self._loop.call_soon(self._pump, thread)
+
+    def _again(self, works: list[_Work[Any]], error: Exception) -> None:
+        """What to do with a group that could not be committed."""
         if len(works) > 1:
             # One of them may be what the database refuses: each by itself, so that only it fails.
             for work in works:
-                self._commit([work])
+                failed = self._attempt([work])
+                if failed is not None:
+                    self._again([work], failed)
             return
         for _ in range(ATTEMPTS if _worth_another(error) else 0):
-            error = self._attempt(works)
-            if error is None:
+            failed = self._attempt(works)
+            if failed is None:
                 return
+            error = failed
         works[0].error = OurFault(fault("storage_unavailable"), type(error).__name__)
         works[0].error.__cause__ = error
 
     def _attempt(self, works: list[_Work[Any]]) -> Exception | None:
-        after: list[Callable[[], None]]
+        group = self._execute(works)
+        return group if isinstance(group, Exception) else self._commit(group, works)
+
+    def _execute(self, works: list[_Work[Any]]) -> Group | Exception:
         try:
             self._begin()
             group = Group(self._cursor, self._database.dialect)
             for work in works:
                 self._run(group, work)
             group.flush()
-            self._cursor.execute("COMMIT")
-            after = group.after
         except Exception as error:  # noqa: BLE001 - whatever the driver raises, the work is answered with it
             self._recover()
             self.healthy = False
             return error
+        return group
+
+    def _commit(self, group: Group, works: list[_Work[Any]]) -> Exception | None:
+        begun = perf_counter()
+        try:
+            self._cursor.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - as above
+            self._recover()
+            self.healthy = False
+            return error
         self.healthy = True
-        self.commits += 1
+        if group.wrote:
+            # Two thread switches cost as much as a commit on a fast disk. A slow one must not stop
+            # the loop, so what commits have lately taken decides; one slow commit is enough to move.
+            took = perf_counter() - begun
+            self._took = max(took, self._took * 0.95)
+            self.commits += 1
         self.works += len(works)
-        if after and self._loop is not None:
-            self._loop.call_soon_threadsafe(_run_all, after)
+        if group.after and self._loop is not None:
+            self._loop.call_soon_threadsafe(_run_all, group.after)
         return None
 
     def _run(self, group: Group, work: _Work[Any]) -> None:

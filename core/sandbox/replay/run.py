@@ -17,7 +17,7 @@ from core.member.rows import PurchaseState
 from core.protocol.faults import OurFault, PeerFault, fault
 from core.sandbox.members import Members
 from core.sandbox.network import Network, Plan
-from core.sandbox.replay.books import Comparison, compare
+from core.sandbox.books import Comparison, compare
 from core.sandbox.replay.invoices import Invoice, Reading
 from core.sandbox.replay.leaks import needles, search
 from core.sandbox.shop import Shop, patiently

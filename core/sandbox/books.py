@@ -18,7 +18,8 @@ from core.storage.engine import open_database
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_KEY: Final = ("agency", "merchant", "order_number")
+_ORDERS: Final = {"approval": approval_orders, "agency": agency_orders, "merchant": merchant_orders}
+_SHOWN: Final = ("order_number", "state", "currency", "minor", "terms_hash", "offer_hash")
 Row = tuple[Any, ...]
 
 
@@ -50,6 +51,21 @@ def compare(databases: Mapping[str, str], parties: Mapping[str, str]) -> Compari
         found.differences.append("merchant: orders in VERIFIED are not those in the sales record")
     _totals(found, databases, agency)
     return found
+
+
+def order_at(party: str, database: str, order_number: str) -> dict[str, Any]:
+    """One party's own row of an order: number, state, amount, hashes. Raises `LookupError` where it has none."""
+    columns = _ORDERS[party].c
+    engine = open_database(database, exclusive=False).reader()
+    try:
+        with engine.connect() as connection:
+            statement = sa.select(*(columns[name] for name in _SHOWN)).where(columns.order_number == order_number)
+            row = connection.execute(statement).one_or_none()
+    finally:
+        engine.dispose()
+    if row is None:
+        raise LookupError(f"{party} has no order {order_number}")
+    return dict(zip(_SHOWN, row, strict=True))
 
 
 def _approval(agency: str, merchant: str) -> sa.Select[Any]:
