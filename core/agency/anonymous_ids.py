@@ -60,7 +60,9 @@ class AnonymousIds:
                 anonymous_id=anonymous_id,
             ),
         )
-        registration = AnonymousIdRegistration(anonymous_id_digest=fingerprint, expires_at=expires_at)
+        registration = AnonymousIdRegistration(
+            anonymous_id_digest=fingerprint, expires_at=expires_at
+        )
         sealed = turn.send(registration, self._approval, expires_at)
         turn.unit.add(REGISTRATIONS, RegistrationRow(sealed.message_id, fingerprint))
 
@@ -86,7 +88,9 @@ class AnonymousIds:
         Raises `anonymous_id_unknown`, `_wrong_merchant`, `_expired`, `_reused`. The ID is used up with this commit.
         """
         fingerprint = anonymous_id_digest(request.anonymous_id)
-        row = turn.unit.get(INTRODUCTIONS, fingerprint) or self._unsealed(turn, request, fingerprint)
+        row = turn.unit.get(INTRODUCTIONS, fingerprint) or self._unsealed(
+            turn, request, fingerprint
+        )
         rules.check_introduction(row, request, merchant, turn.now)
         row = msgspec.structs.replace(row, used=1)
         turn.unit.put(INTRODUCTIONS, row)

@@ -46,9 +46,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 AT_ONCE: Final = 100
-_DUE = sa.select(orders).where(orders.c.deadline <= sa.bindparam("now")).order_by(orders.c.deadline).limit(AT_ONCE)
+_DUE = (
+    sa.select(orders)
+    .where(orders.c.deadline <= sa.bindparam("now"))
+    .order_by(orders.c.deadline)
+    .limit(AT_ONCE)
+)
 Ending = Literal["declined", "expired", "refused"]
-_FINAL_FOR_REPORT: Final = frozenset({"terms_mismatch", "out_of_order", "not_vouched", "order_expired"})
+_FINAL_FOR_REPORT: Final = frozenset(
+    {"terms_mismatch", "out_of_order", "not_vouched", "order_expired"}
+)
 
 
 class Billing:
@@ -107,7 +114,9 @@ class Billing:
         )
         turn.unit.add(ORDERS, order)
         turn.unit.put(OFFER_ORDERS, OfferOrderRow(terms.offer_hash, merchant, terms.order_number))
-        turn.send(MerchantSearch(order=ref, terms=terms), self._approval, turn.now + rules.VOUCH_SECONDS)
+        turn.send(
+            MerchantSearch(order=ref, terms=terms), self._approval, turn.now + rules.VOUCH_SECONDS
+        )
         return None
 
     def vouched(self, turn: Turn, received: Verified[MerchantFound]) -> None:
@@ -123,13 +132,19 @@ class Billing:
             raise PeerFault(fault("guarantee_invalid"), "another merchant's")
         if known is None or known.epoch < guarantee.epoch:
             # What changed may be the account to pay into, which no guarantee shows (claim 6).
-            turn.send(StandingQuery(party=order.merchant), self._approval, turn.now + StandingQuery.lifetime)
+            turn.send(
+                StandingQuery(party=order.merchant),
+                self._approval,
+                turn.now + StandingQuery.lifetime,
+            )
         try:
             method = rules.payment_method(self._methods, guarantee.payment_methods)
         except PeerFault:
             self._end(turn, order, OrderState.REFUSED, "refused", "no_payment_method", release=True)
             return
-        answer_by = min(turn.now + rules.MEMBER_SECONDS, message.vouched_until - 60, terms.expires_at)
+        answer_by = min(
+            turn.now + rules.MEMBER_SECONDS, message.vouched_until - 60, terms.expires_at
+        )
         notice = CompletionNotice(
             answer_by=answer_by,
             guarantee=message.guarantee,
@@ -142,7 +157,11 @@ class Billing:
         turn.unit.put(
             ORDERS,
             msgspec.structs.replace(
-                order, state=step.then, notice_digest=sealed.digest, payment_method=method, deadline=answer_by + 5
+                order,
+                state=step.then,
+                notice_digest=sealed.digest,
+                payment_method=method,
+                deadline=answer_by + 5,
             ),
         )
 
@@ -182,10 +201,22 @@ class Billing:
         turn.unit.put(
             ORDERS,
             msgspec.structs.replace(
-                order, state=step.then, deadline=None, record=message.record, recorded_at=message.recorded_at
+                order,
+                state=step.then,
+                deadline=None,
+                record=message.record,
+                recorded_at=message.recorded_at,
             ),
         )
-        self._tell(turn, order.kid, order.offer_hash, message.order, "recorded", "", received.raw.decode("ascii"))
+        self._tell(
+            turn,
+            order.kid,
+            order.offer_hash,
+            message.order,
+            "recorded",
+            "",
+            received.raw.decode("ascii"),
+        )
 
     def failed(self, turn: Turn, received: Verified[VerificationFailed]) -> None:
         """Approval says that this order will not be a sale."""
@@ -195,7 +226,10 @@ class Billing:
         """Something that this agency sent was refused."""
         asked = turn.asked
         code = received.message.code
-        log.warning("refused", extra={"by": received.issuer, "code": code, "asked": asked.name if asked else ""})
+        log.warning(
+            "refused",
+            extra={"by": received.issuer, "code": code, "asked": asked.name if asked else ""},
+        )
         if asked is None or asked.subject is None:
             return
         if asked.name == AnonymousIdIntroduction.name:
@@ -230,13 +264,21 @@ class Billing:
         wanted = received.message.offer_hash
         row = turn.unit.get(OFFER_ORDERS, wanted)
         order = turn.unit.get(ORDERS, row.merchant, row.order_number) if row else None
-        if order is None or received.issuer not in {device(order.kid), order.merchant, self._approval}:
+        if order is None or received.issuer not in {
+            device(order.kid),
+            order.merchant,
+            self._approval,
+        }:
             return StateAnswer(offer_hash=wanted, order=None, state=None)
-        return StateAnswer(offer_hash=wanted, order=reference(terms_in(order)), state=order.state.value)
+        return StateAnswer(
+            offer_hash=wanted, order=reference(terms_in(order)), state=order.state.value
+        )
 
     def _member_behind(self, turn: Turn, kid: str, terms: Terms) -> MemberRow:
         found = turn.unit.get(DEVICES, kid)
-        return rules.check_member(turn.unit.get(MEMBERS, found.member) if found else None, terms.amount)
+        return rules.check_member(
+            turn.unit.get(MEMBERS, found.member) if found else None, terms.amount
+        )
 
     def _report(self, turn: Turn, order: OrderRow, terms: Terms) -> None:
         report = TransactionReport(
@@ -248,7 +290,11 @@ class Billing:
         turn.send(report, self._approval, turn.now + rules.ASK_AGAIN_SECONDS)
 
     def _complete(
-        self, turn: Turn, order: OrderRow, result: Literal["confirmed", "declined", "expired", "refused"], reason: str
+        self,
+        turn: Turn,
+        order: OrderRow,
+        result: Literal["confirmed", "declined", "expired", "refused"],
+        reason: str,
     ) -> None:
         terms = terms_in(order)
         report = CompletionReport(order=reference(terms), reason=reason, result=result, terms=terms)
@@ -262,15 +308,26 @@ class Billing:
             self._end(turn, order, step.then, "expired", reason, release=False)
             return
         self._free(turn, order)
-        turn.unit.put(ORDERS, msgspec.structs.replace(order, state=step.then, deadline=None, reason=reason))
+        turn.unit.put(
+            ORDERS, msgspec.structs.replace(order, state=step.then, deadline=None, reason=reason)
+        )
         self._tell(turn, order.kid, order.offer_hash, reference(terms_in(order)), "failed", reason)
 
     def _end(
-        self, turn: Turn, order: OrderRow, state: OrderState, ending: Ending, reason: str, *, release: bool
+        self,
+        turn: Turn,
+        order: OrderRow,
+        state: OrderState,
+        ending: Ending,
+        reason: str,
+        *,
+        release: bool,
     ) -> None:
         ref = reference(terms_in(order))
         self._free(turn, order)
-        turn.unit.put(ORDERS, msgspec.structs.replace(order, state=state, deadline=None, reason=reason))
+        turn.unit.put(
+            ORDERS, msgspec.structs.replace(order, state=state, deadline=None, reason=reason)
+        )
         if release:
             turn.send(VouchRelease(order=ref, reason=ending), self._approval, turn.now + 86_400)
         self._complete(turn, order, ending, reason)

@@ -40,17 +40,28 @@ NEVER: Final = 2**53
 class Membership:
     """Who is a member, by which device. `secret`: 32 bytes, for challenges that need not be stored."""
 
-    def __init__(self, secret: bytes, known: Callable[[Contact], None], methods: tuple[str, ...]) -> None:
+    def __init__(
+        self, secret: bytes, known: Callable[[Contact], None], methods: tuple[str, ...]
+    ) -> None:
         self._secret = secret
         self._known = known
         self._methods = methods
 
-    def invite(self, turn: Turn, identity: dict[str, Any], limit: Money, expires_at: int) -> tuple[str, str]:
+    def invite(
+        self, turn: Turn, identity: dict[str, Any], limit: Money, expires_at: int
+    ) -> tuple[str, str]:
         """A new member and an invitation for his first device. Returns (member, invitation code)."""
         exponent(limit.currency)
         member = turn.clock.entropy(16).hex()
         row = MemberRow(
-            member, json.dumps(identity, ensure_ascii=False), MemberState.ACTIVE, limit.currency, limit.minor, 0, 0, turn.now
+            member,
+            json.dumps(identity, ensure_ascii=False),
+            MemberState.ACTIVE,
+            limit.currency,
+            limit.minor,
+            0,
+            0,
+            turn.now,
         )
         turn.unit.add(MEMBERS, row)
         return member, self.invite_device(turn, member, expires_at)
@@ -67,7 +78,11 @@ class Membership:
         """A device joins. An invitation that this very device has used is honoured again: its answer may have been lost."""
         message = received.message
         invitation = turn.unit.get(INVITATIONS, digest(message.invitation.encode()))
-        if invitation is None or invitation.kid not in {None, received.kid} or invitation.expires_at < turn.now:
+        if (
+            invitation is None
+            or invitation.kid not in {None, received.kid}
+            or invitation.expires_at < turn.now
+        ):
             raise PeerFault(fault("invitation_refused"))
         row = rules.check_member(turn.unit.get(MEMBERS, invitation.member))
         turn.unit.put(INVITATIONS, msgspec.structs.replace(invitation, kid=received.kid))

@@ -58,7 +58,9 @@ def agency_api(server: AgencyServer, token: bytes, endpoint: str) -> Litestar:
             raise PeerFault(fault("too_large"), "identity")
 
         def do(turn: Turn) -> tuple[str, str]:
-            return server.membership.invite(turn, dict(data.identity), data.limit, turn.now + data.expires_in)
+            return server.membership.invite(
+                turn, dict(data.identity), data.limit, turn.now + data.expires_in
+            )
 
         member, code = await node.work(do)
         return InvitationMade(member, invitation_link(endpoint, server, code))
@@ -83,7 +85,9 @@ def agency_api(server: AgencyServer, token: bytes, endpoint: str) -> Litestar:
         """How many members, and orders in which state."""
         counted = sa.select(orders.c.state, sa.func.count()).group_by(orders.c.state)
         rows = await node.writer.submit(lambda unit: unit.query(counted))
-        many = await node.writer.submit(lambda unit: unit.query(sa.select(sa.func.count()).select_from(members)))
+        many = await node.writer.submit(
+            lambda unit: unit.query(sa.select(sa.func.count()).select_from(members))
+        )
         return {"orders": {state: count for state, count in rows}, "members": many[0][0]}
 
     routes = licensee_routes(server.licensee, server.register)

@@ -12,7 +12,15 @@ from core.agency.rows import OrderState as S
 from core.protocol.faults import PeerFault, fault
 from core.protocol.money import Money
 from core.protocol.purchase import BillingRequest, Consent
-from core.protocol.terms import OrderRef, Terms, check_offer, fix_terms, offer_hash, reference, terms_hash
+from core.protocol.terms import (
+    OrderRef,
+    Terms,
+    check_offer,
+    fix_terms,
+    offer_hash,
+    reference,
+    terms_hash,
+)
 from core.protocol.transitions import Row, Table
 
 VOUCH_SECONDS: Final = 60
@@ -41,11 +49,31 @@ ORDERS: Final = Table(
         Row(S.VOUCH_SENT, Event.VOUCHED, S.AWAIT_MEMBER, ("completion.notice",)),
         Row(S.VOUCH_SENT, Event.VOUCH_REFUSED, S.REFUSED, ("completion.report", "purchase.result")),
         Row(S.VOUCH_SENT, Event.FAILED, S.REFUSED, ("completion.report", "purchase.result")),
-        Row(S.VOUCH_SENT, Event.TIME_UP, S.REFUSED, ("vouch.release", "completion.report", "purchase.result")),
-        Row(S.AWAIT_MEMBER, Event.CONSENTED, S.AUTHORISED, ("transaction.report", "completion.report")),
-        Row(S.AWAIT_MEMBER, Event.DECLINED, S.DECLINED, ("vouch.release", "completion.report", "purchase.result")),
+        Row(
+            S.VOUCH_SENT,
+            Event.TIME_UP,
+            S.REFUSED,
+            ("vouch.release", "completion.report", "purchase.result"),
+        ),
+        Row(
+            S.AWAIT_MEMBER,
+            Event.CONSENTED,
+            S.AUTHORISED,
+            ("transaction.report", "completion.report"),
+        ),
+        Row(
+            S.AWAIT_MEMBER,
+            Event.DECLINED,
+            S.DECLINED,
+            ("vouch.release", "completion.report", "purchase.result"),
+        ),
         Row(S.AWAIT_MEMBER, Event.FAILED, S.EXPIRED, ("completion.report", "purchase.result")),
-        Row(S.AWAIT_MEMBER, Event.TIME_UP, S.EXPIRED, ("vouch.release", "completion.report", "purchase.result")),
+        Row(
+            S.AWAIT_MEMBER,
+            Event.TIME_UP,
+            S.EXPIRED,
+            ("vouch.release", "completion.report", "purchase.result"),
+        ),
         Row(S.AUTHORISED, Event.CONSENTED, S.AUTHORISED),
         Row(S.AUTHORISED, Event.RECORDED, S.RECORDED_SEEN, ("purchase.result",)),
         Row(S.AUTHORISED, Event.FAILED, S.VOIDED, ("purchase.result",)),
@@ -89,10 +117,14 @@ def owe(member: MemberRow, minor: int) -> MemberRow:
     """Credit that became a debt: the sale is recorded."""
     if member.reserved < minor:
         raise RuntimeError("more is owed than was reserved")
-    return msgspec.structs.replace(member, reserved=member.reserved - minor, owed=member.owed + minor)
+    return msgspec.structs.replace(
+        member, reserved=member.reserved - minor, owed=member.owed + minor
+    )
 
 
-def check_introduction(row: IntroductionRow, request: BillingRequest, merchant: str, now: int) -> None:
+def check_introduction(
+    row: IntroductionRow, request: BillingRequest, merchant: str, now: int
+) -> None:
     """Raises unless this anonymous ID was made for this merchant, this offer and this order key, is fresh and unused.
 
     `anonymous_id_wrong_merchant`, `anonymous_id_expired`, `anonymous_id_reused`.
@@ -106,7 +138,9 @@ def check_introduction(row: IntroductionRow, request: BillingRequest, merchant: 
         raise PeerFault(fault("anonymous_id_expired"))
 
 
-def terms_of(request: BillingRequest, *, agency: str, merchant: str, id_digest: str, number: str, now: int) -> Terms:
+def terms_of(
+    request: BillingRequest, *, agency: str, merchant: str, id_digest: str, number: str, now: int
+) -> Terms:
     """The order's terms, from a billing request that holds together.
 
     Raises `terms_mismatch` (hashes), `amount_mismatch` (arithmetic), `wrong_issuer` (another merchant's offer),
@@ -123,7 +157,11 @@ def terms_of(request: BillingRequest, *, agency: str, merchant: str, id_digest: 
     if offer.expires_at < now:
         raise PeerFault(fault("offer_expired"))
     terms = fix_terms(
-        offer, agency=agency, id_digest=id_digest, order_key=request.order_key, order_number=request.order_number or number,
+        offer,
+        agency=agency,
+        id_digest=id_digest,
+        order_key=request.order_key,
+        order_number=request.order_number or number,
         fingerprint=request.offer_hash,
     )
     if request.terms_hash is not None and request.terms_hash != terms_hash(terms):

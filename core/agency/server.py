@@ -182,7 +182,11 @@ class AgencyServer:
 
     async def _purge(self) -> None:
         def purge(unit: Unit) -> None:
-            old = sa.select(sessions.c.token_hash).where(sessions.c.expires_at < sa.bindparam("now")).limit(1000)
+            old = (
+                sa.select(sessions.c.token_hash)
+                .where(sessions.c.expires_at < sa.bindparam("now"))
+                .limit(1000)
+            )
             for (token_hash,) in unit.query(old, now=unit.now // 1000):
                 unit.remove(SESSIONS, token_hash)
 
@@ -227,4 +231,3 @@ def _keep_merchant(turn: Turn, answer: StandingAnswer, guarantee: Guarantee) -> 
     if answer.payout_account is not None:
         row = MerchantRow(answer.party, guarantee.legal_name, answer.payout_account, turn.now)
         turn.unit.put(MERCHANTS, row)
-

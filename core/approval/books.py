@@ -90,7 +90,12 @@ orders = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.CheckConstraint("minor > 0", name="amount_positive"),
 )
-sa.Index("ix_orders_deadline", orders.c.deadline, sqlite_where=orders.c.deadline.is_not(None), postgresql_where=orders.c.deadline.is_not(None))
+sa.Index(
+    "ix_orders_deadline",
+    orders.c.deadline,
+    sqlite_where=orders.c.deadline.is_not(None),
+    postgresql_where=orders.c.deadline.is_not(None),
+)
 
 SERIALS: Records[SerialRow] = Records(serials, SerialRow)
 PARTIES: Records[PartyRow] = Records(parties, PartyRow)

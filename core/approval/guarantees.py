@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 GUARANTEE_SECONDS: Final = 86_400
 INDEX_SECONDS: Final = 3600
 PUSH_AT_ONCE: Final = 64
-_ACTIVE_AGENCIES = sa.select(parties).where(parties.c.kind == "agency", parties.c.state == Standing.ACTIVE.value)
+_ACTIVE_AGENCIES = sa.select(parties).where(
+    parties.c.kind == "agency", parties.c.state == Standing.ACTIVE.value
+)
 _PUSHED_TO = sa.select(parties.c.party).where(
-    parties.c.kind == "merchant", parties.c.discovery == "push", parties.c.state == Standing.ACTIVE.value
+    parties.c.kind == "merchant",
+    parties.c.discovery == "push",
+    parties.c.state == Standing.ACTIVE.value,
 )
 
 

@@ -15,7 +15,14 @@ from core.approval.rows import LedgerRow, PartyRow, SerialRow, SerialState, Stan
 from core.protocol.canonical import b64url, digest
 from core.protocol.control import Refusal
 from core.protocol.faults import PeerFault, fault
-from core.protocol.identifiers import SERIAL_BYTES, is_serial_number, party_id, routing_code, serial_number
+from core.protocol.identifiers import (
+    SERIAL_BYTES,
+    is_serial_number,
+    party_id,
+    routing_code,
+    serial_number,
+)
+from core.protocol.keys import seal_to
 from core.protocol.money import Money, exponent
 from core.protocol.standing import (
     InformationChange,
@@ -41,11 +48,18 @@ SEEN_EVERY: Final = 60
 
 class Licenses:
     """Who may take part. `license_secret`: the 32 bytes that license keys are derived from, so that a registration whose
-    answer was lost can be answered again although only the key's hash is kept."""
+    answer was lost can be answered again although only the key's hash is kept.
+    """
 
-    def __init__(self, license_secret: bytes, known: Callable[[PartyRow], None]) -> None:
+    def __init__(
+        self,
+        license_secret: bytes,
+        known: Callable[[PartyRow], None],
+        taken: Callable[[str], bool],
+    ) -> None:
         self._secret = license_secret
         self._known = known
+        self._taken = taken
 
     def issue_serial(self, turn: Turn, kind: str, legal_name: str, caps: tuple[Money, ...]) -> str:
         """A new serial number, bound to a contract. Only its hash is kept. Raises `unsupported_currency`."""
@@ -55,7 +69,17 @@ class Licenses:
         held = msgspec.json.encode(caps).decode()
         turn.unit.add(
             SERIALS,
-            SerialRow(digest(serial.encode()), kind, legal_name, held, SerialState.ISSUED, None, None, turn.now, None),
+            SerialRow(
+                digest(serial.encode()),
+                kind,
+                legal_name,
+                held,
+                SerialState.ISSUED,
+                None,
+                None,
+                turn.now,
+                None,
+            ),
         )
         return serial
 
@@ -71,8 +95,15 @@ class Licenses:
         request = received.message
         if not is_serial_number(request.serial):
             raise PeerFault(fault("serial_refused"))
-        serial = rules.check_serial(turn.unit.get(SERIALS, digest(request.serial.encode())), request, received.kid)
+        serial = rules.check_serial(
+            turn.unit.get(SERIALS, digest(request.serial.encode())), request, received.kid
+        )
+        rules.check_networks(request.source_networks)
+        if request.sealing_key is not None:
+            seal_to(request.sealing_key, b"")  # a key that nothing can be sealed to is refused here
         known = turn.unit.get(PARTIES, serial.party) if serial.party else None
+        if known is None and self._taken(received.kid):
+            raise PeerFault(fault("already_registered"), "this key belongs to another registration")
         row = known or self._admit(turn, serial, received)
         turn.reply_headers["Surety-License"] = self.license_key(row.party, row.kid)
         caps = tuple(msgspec.json.decode(row.caps, type=list[Money]))
@@ -84,7 +115,9 @@ class Licenses:
         """The unique license key of a party's installation."""
         return b64url(hmac.digest(self._secret, f"license {party} {kid}".encode(), "sha256"))
 
-    def _admit(self, turn: Turn, serial: SerialRow, received: Verified[RegistrationRequest]) -> PartyRow:
+    def _admit(
+        self, turn: Turn, serial: SerialRow, received: Verified[RegistrationRequest]
+    ) -> PartyRow:
         request = received.message
         party = party_id(request.kind, turn.clock.entropy(10))
         row = issue(
@@ -96,7 +129,9 @@ class Licenses:
                 kid=received.kid,
                 key=request.key,
                 sealing_key=request.sealing_key,
-                routing_code=routing_code(turn.clock.entropy(5)) if request.kind == "agency" else None,
+                routing_code=routing_code(turn.clock.entropy(5))
+                if request.kind == "agency"
+                else None,
                 discovery=request.discovery,
                 instance=request.instance,
                 license_hash=digest(self.license_key(party, received.kid).encode()),
@@ -135,7 +170,9 @@ class Licenses:
         row = self._row(turn, received.issuer)
         message = received.message
         if message.instance != row.instance or message.counter <= row.counter:
-            self.set_standing(turn, row.party, Standing.SUSPENDED, "two installations use this license")
+            self.set_standing(
+                turn, row.party, Standing.SUSPENDED, "two installations use this license"
+            )
             return Refusal(code="clone_detected", detail="suspended", subject=None)
         row = msgspec.structs.replace(
             row, counter=message.counter, lease_until=turn.now + LEASE_SECONDS, last_seen=turn.now
@@ -150,14 +187,19 @@ class Licenses:
         message = received.message
         if message.discovery is not None and row.kind != "merchant":
             raise PeerFault(fault("change_refused"), "only merchants choose a discovery mode")
+        rules.check_networks(message.source_networks)
         before = row.discovery
         row = msgspec.structs.replace(
             row,
             discovery=_or(message.discovery, row.discovery),
             endpoint=_or(message.endpoint, row.endpoint),
             payout_account=_or(message.payout_account, row.payout_account),
-            payment_methods=_listed(message.payment_methods) if message.payment_methods else row.payment_methods,
-            source_networks=_listed(message.source_networks) if message.source_networks else row.source_networks,
+            payment_methods=_listed(message.payment_methods)
+            if message.payment_methods
+            else row.payment_methods,
+            source_networks=_listed(message.source_networks)
+            if message.source_networks
+            else row.source_networks,
             epoch=next_epoch(turn),
         )
         row = issue(turn, row)
@@ -202,7 +244,9 @@ class Licenses:
 
     def check_license(self, row: PartyRow, shown: str | None) -> None:
         """Raises `license_invalid` unless the license key that came with the message is the party's."""
-        if shown is None or not hmac.compare_digest(digest(shown.encode("utf-8", "replace")), row.license_hash):
+        if shown is None or not hmac.compare_digest(
+            digest(shown.encode("utf-8", "replace")), row.license_hash
+        ):
             raise PeerFault(fault("license_invalid"))
 
     def _announce(self, turn: Turn, row: PartyRow) -> None:

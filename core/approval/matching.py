@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from core.protocol.envelope import Verified
 
 AT_ONCE: Final = 100
-_DUE = sa.select(orders).where(orders.c.deadline <= sa.bindparam("now")).order_by(orders.c.deadline).limit(AT_ONCE)
+_DUE = (
+    sa.select(orders)
+    .where(orders.c.deadline <= sa.bindparam("now"))
+    .order_by(orders.c.deadline)
+    .limit(AT_ONCE)
+)
 _BY_OFFER = sa.select(orders).where(orders.c.offer_hash == sa.bindparam("offer_hash")).limit(2)
 
 
@@ -84,7 +89,9 @@ def vouch(turn: Turn, received: Verified[MerchantSearch]) -> MerchantFound:
         order = _new(terms, received.message.order.terms_hash, step.then, turn.now)
         turn.unit.add(ORDERS, order)
     return MerchantFound(
-        guarantee=current(turn, merchant), order=received.message.order, vouched_until=order.deadline or turn.now
+        guarantee=current(turn, merchant),
+        order=received.message.order,
+        vouched_until=order.deadline or turn.now,
     )
 
 
@@ -122,7 +129,9 @@ def verify(turn: Turn, received: Verified[VerificationRequest]) -> Message:
     step = rules.ORDERS.next(order.state, event)
     if order.state is OrderState.RECORDED:
         return _verification(order)
-    order = msgspec.structs.replace(order, state=step.then, completion_digest=message.completion_digest)
+    order = msgspec.structs.replace(
+        order, state=step.then, completion_digest=message.completion_digest
+    )
     if step.then is OrderState.RECORDED:
         # The agency's word counts only while the agency is in standing, also at this moment.
         rules.check_standing(turn.unit.get(PARTIES, order.agency), turn.now)
@@ -137,7 +146,9 @@ def verify(turn: Turn, received: Verified[VerificationRequest]) -> Message:
 def give_up(turn: Turn, received: Verified[VouchRelease]) -> None:
     """The agency's order will not become a sale: what was reserved is free again."""
     message = received.message
-    order = turn.unit.get(ORDERS, message.order.agency, message.order.merchant, message.order.order_number)
+    order = turn.unit.get(
+        ORDERS, message.order.agency, message.order.merchant, message.order.order_number
+    )
     if order is None or order.agency != received.issuer:
         raise PeerFault(fault("order_unknown"))
     if order.state in {OrderState.EXPIRED, OrderState.MISMATCH, OrderState.RELEASED}:
@@ -203,7 +214,9 @@ def _new(terms: Terms, terms_hash: str, state: OrderState, now: int) -> OrderRow
 def _record(turn: Turn, order: OrderRow) -> OrderRow:
     ledger = rules.commit(_ledger(turn, _terms(order)), order.minor)
     turn.unit.put(LEDGERS, ledger)
-    return msgspec.structs.replace(order, record=ledger.records, recorded_at=turn.now, deadline=None)
+    return msgspec.structs.replace(
+        order, record=ledger.records, recorded_at=turn.now, deadline=None
+    )
 
 
 def _mismatch(turn: Turn, order: OrderRow, event: Event, terms: Terms, *, tell: str) -> Refusal:
@@ -222,17 +235,26 @@ def _end(turn: Turn, order: OrderRow, state: OrderState, reason: str) -> None:
 
 
 def _fail(turn: Turn, order: OrderRow, party: str, reason: str) -> None:
-    turn.send(VerificationFailed(order=_ref(order), reason=reason), party, turn.now + VerificationFailed.lifetime)
+    turn.send(
+        VerificationFailed(order=_ref(order), reason=reason),
+        party,
+        turn.now + VerificationFailed.lifetime,
+    )
 
 
 def _verification(order: OrderRow) -> Verification:
     return Verification(
-        order=_ref(order), record=order.record or 0, recorded_at=order.recorded_at or 0, terms=_terms(order)
+        order=_ref(order),
+        record=order.record or 0,
+        recorded_at=order.recorded_at or 0,
+        terms=_terms(order),
     )
 
 
 def _recorded_notice(order: OrderRow) -> RecordedNotice:
-    return RecordedNotice(order=_ref(order), record=order.record or 0, recorded_at=order.recorded_at or 0)
+    return RecordedNotice(
+        order=_ref(order), record=order.record or 0, recorded_at=order.recorded_at or 0
+    )
 
 
 def _terms(order: OrderRow) -> Terms:
@@ -245,4 +267,6 @@ def _ref(order: OrderRow) -> OrderRef:
 
 def _ledger(turn: Turn, terms: Terms) -> LedgerRow:
     currency = terms.amount.currency
-    return turn.unit.get(LEDGERS, terms.agency, currency) or LedgerRow(terms.agency, currency, 0, 0, 0)
+    return turn.unit.get(LEDGERS, terms.agency, currency) or LedgerRow(
+        terms.agency, currency, 0, 0, 0
+    )

@@ -50,7 +50,9 @@ def approval_api(server: ApprovalServer, token: bytes, endpoint: str) -> Litesta
     @post("/serials")
     async def issue(data: SerialOrder) -> SerialText:
         """A new serial number; shown once, kept as a hash."""
-        serial = await node.work(lambda turn: server.licenses.issue_serial(turn, data.kind, data.legal_name, data.caps))
+        serial = await node.work(
+            lambda turn: server.licenses.issue_serial(turn, data.kind, data.legal_name, data.caps)
+        )
         return SerialText(serial)
 
     @post("/serials/withdraw", status_code=200)
@@ -62,14 +64,33 @@ def approval_api(server: ApprovalServer, token: bytes, endpoint: str) -> Litesta
     @get("/parties")
     async def listed() -> list[dict[str, Any]]:
         """All registered parties."""
-        columns = [parties.c[name] for name in ("party", "kind", "legal_name", "state", "reason", "epoch", "endpoint", "lease_until", "last_seen")]
-        rows = await node.writer.submit(lambda unit: unit.query(sa.select(*columns).order_by(parties.c.party)))
+        columns = [
+            parties.c[name]
+            for name in (
+                "party",
+                "kind",
+                "legal_name",
+                "state",
+                "reason",
+                "epoch",
+                "endpoint",
+                "lease_until",
+                "last_seen",
+            )
+        ]
+        rows = await node.writer.submit(
+            lambda unit: unit.query(sa.select(*columns).order_by(parties.c.party))
+        )
         return [dict(zip([column.name for column in columns], row, strict=True)) for row in rows]
 
     @post("/parties/{party:str}/{action:str}", status_code=200)
-    async def standing(party: str, action: Literal["suspend", "revoke", "reinstate"], data: StandingOrder) -> dict[str, str]:
+    async def standing(
+        party: str, action: Literal["suspend", "revoke", "reinstate"], data: StandingOrder
+    ) -> dict[str, str]:
         """Suspend, revoke or reinstate; in force with this commit."""
-        row = await node.work(lambda turn: server.licenses.set_standing(turn, party, _STATES[action], data.reason))
+        row = await node.work(
+            lambda turn: server.licenses.set_standing(turn, party, _STATES[action], data.reason)
+        )
         return {"party": row.party, "state": row.state.value}
 
     @get("/trust")

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Final
 
 import msgspec
 
-from core.approval.rows import DigestRow, LedgerRow, OrderRow, PartyRow, SerialRow, SerialState, Standing
+from core.approval.rows import (
+    DigestRow,
+    LedgerRow,
+    OrderRow,
+    PartyRow,
+    SerialRow,
+    SerialState,
+    Standing,
+)
 from core.approval.rows import OrderState as S
 from core.protocol.faults import PeerFault, fault
 from core.protocol.money import Money
 from core.protocol.standing import RegistrationRequest
 from core.protocol.terms import OrderRef, Terms, reference, terms_hash
 from core.protocol.transitions import Row, Table
+
+WIDEST: Final = {4: 8, 6: 16}
+"""The shortest prefix of a source network, by IP version."""
 
 HOLD_SECONDS: Final = 600 + 120
 """How long a vouched order may take: the member's ten minutes and two more."""
@@ -40,16 +52,31 @@ ORDERS: Final = Table(
         Row(S.VOUCHED, Event.REPORT, S.REPORT_ONLY),
         Row(S.VOUCHED, Event.REPORT_DIFFERS, S.MISMATCH, ("refusal",)),
         Row(S.VOUCHED, Event.VERIFY, S.VERIFY_ONLY, ("verification.pending",)),
-        Row(S.VOUCHED, Event.VERIFY_DIFFERS, S.MISMATCH, ("refusal", "verification.failed to the agency")),
+        Row(
+            S.VOUCHED,
+            Event.VERIFY_DIFFERS,
+            S.MISMATCH,
+            ("refusal", "verification.failed to the agency"),
+        ),
         Row(S.VOUCHED, Event.RELEASE, S.RELEASED),
         Row(S.VOUCHED, Event.TIME_UP, S.EXPIRED, ("verification.failed to both",)),
         Row(S.REPORT_ONLY, Event.REPORT, S.REPORT_ONLY),
         Row(S.REPORT_ONLY, Event.VERIFY, S.RECORDED, ("verification", "recorded.notice")),
-        Row(S.REPORT_ONLY, Event.VERIFY_DIFFERS, S.MISMATCH, ("refusal", "verification.failed to the agency")),
+        Row(
+            S.REPORT_ONLY,
+            Event.VERIFY_DIFFERS,
+            S.MISMATCH,
+            ("refusal", "verification.failed to the agency"),
+        ),
         Row(S.REPORT_ONLY, Event.TIME_UP, S.EXPIRED, ("verification.failed to both",)),
         Row(S.VERIFY_ONLY, Event.VERIFY, S.VERIFY_ONLY, ("verification.pending",)),
         Row(S.VERIFY_ONLY, Event.REPORT, S.RECORDED, ("verification", "recorded.notice")),
-        Row(S.VERIFY_ONLY, Event.REPORT_DIFFERS, S.MISMATCH, ("refusal", "verification.failed to the merchant")),
+        Row(
+            S.VERIFY_ONLY,
+            Event.REPORT_DIFFERS,
+            S.MISMATCH,
+            ("refusal", "verification.failed to the merchant"),
+        ),
         Row(S.VERIFY_ONLY, Event.RELEASE, S.RELEASED, ("verification.failed to the merchant",)),
         Row(S.VERIFY_ONLY, Event.TIME_UP, S.EXPIRED, ("verification.failed to both",)),
         Row(S.RECORDED, Event.VERIFY, S.RECORDED, ("verification",)),
@@ -75,7 +102,9 @@ def check_standing(party: PartyRow | None, now: int) -> PartyRow:
 def check_reference(order: OrderRef, terms: Terms) -> None:
     """Raises `terms_mismatch` unless the reference is exactly that of the terms beside it."""
     if order != reference(terms):
-        raise PeerFault(fault("terms_mismatch"), "the order reference does not follow from the terms")
+        raise PeerFault(
+            fault("terms_mismatch"), "the order reference does not follow from the terms"
+        )
 
 
 def compare(event: Event, order: OrderRow, terms: Terms) -> Event:
@@ -91,7 +120,9 @@ def differing(vouched: Terms, reported: Terms) -> str:
     return ", ".join(name for name in before if before[name] != after[name])
 
 
-def check_vouch(order: OrderRow | None, terms: Terms, agency: PartyRow, merchant: PartyRow, now: int) -> None:
+def check_vouch(
+    order: OrderRow | None, terms: Terms, agency: PartyRow, merchant: PartyRow, now: int
+) -> None:
     """Raises unless approval may vouch for a merchant in an order on these terms.
 
     `order_conflict` (the number is taken by other terms), `order_expired`, `unsupported_currency`.
@@ -102,7 +133,9 @@ def check_vouch(order: OrderRow | None, terms: Terms, agency: PartyRow, merchant
         raise PeerFault(fault("order_expired"), terms.order_number)
     for party in (agency, merchant):
         if terms.amount.currency not in msgspec.json.decode(party.currencies):
-            raise PeerFault(fault("unsupported_currency"), f"{terms.amount.currency} with {party.party}")
+            raise PeerFault(
+                fault("unsupported_currency"), f"{terms.amount.currency} with {party.party}"
+            )
 
 
 def vouched_until(terms: Terms, now: int) -> int:
@@ -135,7 +168,10 @@ def commit(ledger: LedgerRow, minor: int) -> LedgerRow:
     if ledger.reserved < minor:
         raise RuntimeError("more is committed than was reserved")
     return msgspec.structs.replace(
-        ledger, reserved=ledger.reserved - minor, committed=ledger.committed + minor, records=ledger.records + 1
+        ledger,
+        reserved=ledger.reserved - minor,
+        committed=ledger.committed + minor,
+        records=ledger.records + 1,
     )
 
 
@@ -147,7 +183,9 @@ def check_serial(serial: SerialRow | None, request: RegistrationRequest, kid: st
     refused = PeerFault(fault("serial_refused"))
     if serial is None or serial.kind != request.kind or serial.legal_name != request.legal_name:
         raise refused
-    if serial.state is SerialState.WITHDRAWN or (serial.state is SerialState.USED and serial.kid != kid):
+    if serial.state is SerialState.WITHDRAWN or (
+        serial.state is SerialState.USED and serial.kid != kid
+    ):
         raise refused
     contract = {cap.currency for cap in msgspec.json.decode(serial.caps, type=list[Money])}
     if not set(request.currencies) <= contract:
@@ -155,8 +193,21 @@ def check_serial(serial: SerialRow | None, request: RegistrationRequest, kid: st
     if (request.kind == "agency") != (request.sealing_key is not None):
         raise PeerFault(fault("malformed"), "agencies, and only agencies, have a sealing key")
     if (request.kind == "merchant") != (request.discovery is not None):
-        raise PeerFault(fault("malformed"), "merchants, and only merchants, choose a discovery mode")
+        raise PeerFault(
+            fault("malformed"), "merchants, and only merchants, choose a discovery mode"
+        )
     return serial
+
+
+def check_networks(networks: tuple[str, ...] | None) -> None:
+    """Raises `change_refused` for a network that is none, or that is so wide that it says nothing."""
+    for text in networks or ():
+        try:
+            network = ip_network(text)
+        except ValueError:
+            raise PeerFault(fault("change_refused"), f"{text} is not a network") from None
+        if network.prefixlen < WIDEST[network.version]:
+            raise PeerFault(fault("change_refused"), f"{text} is too wide")
 
 
 def check_search(row: DigestRow | None, merchant: str, now: int) -> DigestRow:

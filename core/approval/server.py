@@ -62,12 +62,22 @@ class ApprovalServer:
     schema = METADATA
 
     def __init__(
-        self, database: Database, clock: Clock, caller: Caller, vault: Vault, *, proxies: tuple[str, ...] = ()
+        self,
+        database: Database,
+        clock: Clock,
+        caller: Caller,
+        vault: Vault,
+        *,
+        proxies: tuple[str, ...] = (),
     ) -> None:
         seed = kept(vault, SEED, clock.entropy(32))
         self._key = SigningKey(seed)
         self.node = Node(database, clock, caller, Directory(), proxies=proxies)
-        self.licenses = Licenses(derive_seed(seed, "surety license", ""), self._know)
+        self.licenses = Licenses(
+            derive_seed(seed, "surety license", ""),
+            self._know,
+            lambda kid: self.node.directory.by_kid(kid) is not None,
+        )
         self._guesses = Throttle(burst=10, seconds=6)
         self._index: tuple[int, int, bytes] | None = None
         both = by("agency", "merchant")
@@ -100,7 +110,11 @@ class ApprovalServer:
         """What the other parties have to be told once, by a way that they trust: who approval is."""
         if self.node.identity is None:
             raise PeerFault(fault("not_registered"))
-        return {"approval": self.node.identity.principal, "endpoint": endpoint, "keys": [self._key.public.jwk()]}
+        return {
+            "approval": self.node.identity.principal,
+            "endpoint": endpoint,
+            "keys": [self._key.public.jwk()],
+        }
 
     async def find(self, kid: str, unopened: Unopened) -> Contact | None:  # noqa: ARG002 - the port's signature
         """A registered party's key. Approval asks nobody."""
@@ -111,7 +125,11 @@ class ApprovalServer:
         if isinstance(received.message, RegistrationRequest):
             return
         row = turn.unit.get(PARTIES, received.issuer)
-        if isinstance(received.message, LeaseRenewal) and row is not None and row.lease_until < turn.now:
+        if (
+            isinstance(received.message, LeaseRenewal)
+            and row is not None
+            and row.lease_until < turn.now
+        ):
             row = msgspec.structs.replace(row, lease_until=turn.now)
         row = rules.check_standing(row, turn.now)
         self.licenses.check_license(row, turn.arrival.license)
@@ -132,7 +150,9 @@ class ApprovalServer:
 
     def _know(self, row: PartyRow) -> None:
         networks = tuple(msgspec.json.decode(row.source_networks, type=list[str]))
-        self.node.directory.add(Contact(row.party, PublicKey(row.key), row.endpoint, networks, 2**53))
+        self.node.directory.add(
+            Contact(row.party, PublicKey(row.key), row.endpoint, networks, 2**53)
+        )
         self._index = None
 
     def _load(self, unit: Unit) -> None:
@@ -166,5 +186,9 @@ class ApprovalServer:
 def _refused(turn: Turn, received: Verified[Refusal]) -> None:
     log.warning(
         "a party refused",
-        extra={"party": received.issuer, "code": received.message.code, "asked": turn.asked and turn.asked.name},
+        extra={
+            "party": received.issuer,
+            "code": received.message.code,
+            "asked": turn.asked and turn.asked.name,
+        },
     )

@@ -28,7 +28,10 @@ def main() -> None:
     try:
         surety()
     except SuretyError as error:
-        click.echo(f"{error.fault.title}: {error.detail or error.fault.code}\n{error.fault.advice}", err=True)
+        click.echo(
+            f"{error.fault.title}: {error.detail or error.fault.code}\n{error.fault.advice}",
+            err=True,
+        )
         sys.exit(1)
     except VaultError as error:
         click.echo(f"{error.detail}\n{error.advice}", err=True)

@@ -54,7 +54,8 @@ def _states() -> str:
         lines += ["", f"## {title}", "", "```mermaid", table.mermaid(), "```", ""]
         lines += ["| in state | on | goes to | sends |", "|---|---|---|---|"]
         lines += [
-            f"| {row.state} | {row.event} | {row.then} | {', '.join(row.sends)} |" for row in table.rows
+            f"| {row.state} | {row.event} | {row.then} | {', '.join(row.sends)} |"
+            for row in table.rows
         ]
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,11 @@ from core.storage.migrate import migrate
 from core.vault.choose import open_vault
 
 _TRUST = click.option(
-    "--trust", "trust_file", required=True, type=click.Path(path_type=Path, exists=True), help="File from `surety approval trust`."
+    "--trust",
+    "trust_file",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="File from `surety approval trust`.",
 )
 
 
@@ -33,7 +37,9 @@ class Cap(click.ParamType):
 
     name = "CUR:amount"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
         """To money on the wire, in minor units."""
         currency, _, amount = str(value).partition(":")
         whole, _, part = amount.partition(".")
@@ -43,8 +49,12 @@ class Cap(click.ParamType):
         return {"currency": currency, "minor": int(whole + part.ljust(places, "0"))}
 
 
-def _client(party: str, operator: tuple[str, int], vault: str, profile: str | None) -> OperatorClient:
-    return OperatorClient(f"http://{operator[0]}:{operator[1]}", bearer(open_vault(vault, profile or party)))
+def _client(
+    party: str, operator: tuple[str, int], vault: str, profile: str | None
+) -> OperatorClient:
+    return OperatorClient(
+        f"http://{operator[0]}:{operator[1]}", bearer(open_vault(vault, profile or party))
+    )
 
 
 def _ask(party: str, method: str, path: str, content: Any = None, **where: Any) -> None:
@@ -56,7 +66,9 @@ def _ask(party: str, method: str, path: str, content: Any = None, **where: Any) 
 
 
 def _migrate_command(party: str) -> click.Command:
-    @click.command("migrate", help="Bring the database to the newest schema; only while the node is stopped.")
+    @click.command(
+        "migrate", help="Bring the database to the newest schema; only while the node is stopped."
+    )
     @database_option(party)
     def command(database: str) -> None:
         from importlib import import_module  # noqa: PLC0415
@@ -99,7 +111,9 @@ def serve_approval(**values: Any) -> None:
         settings,
         vault_of(settings),
         ApprovalServer.schema,
-        lambda database, clock, caller, vault: ApprovalServer(database, clock, caller, vault, proxies=settings.proxies),
+        lambda database, clock, caller, vault: ApprovalServer(
+            database, clock, caller, vault, proxies=settings.proxies
+        ),
         approval_api,
     )
 
@@ -112,12 +126,27 @@ def serial() -> None:
 @serial.command("issue")
 @click.option("--kind", type=click.Choice(["agency", "merchant"]), required=True)
 @click.option("--legal-name", required=True)
-@click.option("--cap", "caps", type=Cap(), multiple=True, required=True, help="Currency and limit of the contract. Repeatable.")
+@click.option(
+    "--cap",
+    "caps",
+    type=Cap(),
+    multiple=True,
+    required=True,
+    help="Currency and limit of the contract. Repeatable.",
+)
 @operator_option("approval")
 @vault_options
-def issue_serial(kind: str, legal_name: str, caps: tuple[dict[str, Any], ...], **where: Any) -> None:
+def issue_serial(
+    kind: str, legal_name: str, caps: tuple[dict[str, Any], ...], **where: Any
+) -> None:
     """Issue a serial number; it is shown once and kept as a hash."""
-    _ask("approval", "POST", "/serials", {"kind": kind, "legal_name": legal_name, "caps": list(caps)}, **where)
+    _ask(
+        "approval",
+        "POST",
+        "/serials",
+        {"kind": kind, "legal_name": legal_name, "caps": list(caps)},
+        **where,
+    )
 
 
 @serial.command("withdraw")
@@ -144,9 +173,15 @@ def _standing_command(action: str) -> click.Command:
 for _action in ("suspend", "revoke", "reinstate"):
     approval.add_command(_standing_command(_action))
 approval.add_command(_migrate_command("approval"))
-approval.add_command(_asking("approval", "parties", "GET", "/parties", "List the registered parties."))
-approval.add_command(_asking("approval", "trust", "GET", "/trust", "Print the trust file for the other parties."))
-approval.add_command(_asking("approval", "status", "GET", "/status", "Orders by state, and what waits to be sent."))
+approval.add_command(
+    _asking("approval", "parties", "GET", "/parties", "List the registered parties.")
+)
+approval.add_command(
+    _asking("approval", "trust", "GET", "/trust", "Print the trust file for the other parties.")
+)
+approval.add_command(
+    _asking("approval", "status", "GET", "/status", "Orders by state, and what waits to be sent.")
+)
 
 
 @click.group()
@@ -157,7 +192,14 @@ def agency() -> None:
 @agency.command("serve")
 @serve_options("agency")
 @_TRUST
-@click.option("--method", "methods", multiple=True, default=["account"], show_default=True, help="How members pay. Repeatable.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=["account"],
+    show_default=True,
+    help="How members pay. Repeatable.",
+)
 def serve_agency(methods: tuple[str, ...], trust_file: Path, **values: Any) -> None:
     """Run an agency's node."""
     from core.agency.operator_api import agency_api  # noqa: PLC0415
@@ -180,7 +222,12 @@ def serve_agency(methods: tuple[str, ...], trust_file: Path, **values: Any) -> N
 
 
 @agency.command("invite")
-@click.option("--identity", multiple=True, required=True, help="name=value; what the agency knows the member by. Repeatable.")
+@click.option(
+    "--identity",
+    multiple=True,
+    required=True,
+    help="name=value; what the agency knows the member by. Repeatable.",
+)
 @click.option("--limit", type=Cap(), required=True, help="Credit limit, like GBP:500.00.")
 @operator_option("agency")
 @vault_options
@@ -191,7 +238,9 @@ def invite(identity: tuple[str, ...], limit: dict[str, Any], **where: Any) -> No
 
 
 agency.add_command(_migrate_command("agency"))
-agency.add_command(_asking("agency", "status", "GET", "/status", "Registration, lease, what waits to be sent."))
+agency.add_command(
+    _asking("agency", "status", "GET", "/status", "Registration, lease, what waits to be sent.")
+)
 agency.add_command(_asking("agency", "figures", "GET", "/figures", "Members, and orders by state."))
 
 
@@ -203,10 +252,28 @@ def merchant() -> None:
 @merchant.command("serve")
 @serve_options("merchant")
 @_TRUST
-@click.option("--discovery", type=click.Choice(["lookup", "push", "pull"]), default="lookup", show_default=True)
-@click.option("--order-numbers", type=click.Choice(["merchant", "agency"]), default="merchant", show_default=True)
-@click.option("--fresh-seconds", type=click.IntRange(min=1), default=86_400, show_default=True, help="How old a guarantee's confirmation may be (push, pull).")
-def serve_merchant(discovery: Any, order_numbers: Any, fresh_seconds: int, trust_file: Path, **values: Any) -> None:
+@click.option(
+    "--discovery",
+    type=click.Choice(["lookup", "push", "pull"]),
+    default="lookup",
+    show_default=True,
+)
+@click.option(
+    "--order-numbers",
+    type=click.Choice(["merchant", "agency"]),
+    default="merchant",
+    show_default=True,
+)
+@click.option(
+    "--fresh-seconds",
+    type=click.IntRange(min=1),
+    default=86_400,
+    show_default=True,
+    help="How old a guarantee's confirmation may be (push, pull).",
+)
+def serve_merchant(
+    discovery: Any, order_numbers: Any, fresh_seconds: int, trust_file: Path, **values: Any
+) -> None:
     """Run a merchant's node."""
     from core.cli.running import log_to_stderr, run  # noqa: PLC0415
     from core.licensee.trust import read_trust  # noqa: PLC0415
@@ -239,9 +306,15 @@ def offer(file: Any, **where: Any) -> None:
 
 
 merchant.add_command(_migrate_command("merchant"))
-merchant.add_command(_asking("merchant", "status", "GET", "/status", "Registration, lease, what waits to be sent."))
+merchant.add_command(
+    _asking("merchant", "status", "GET", "/status", "Registration, lease, what waits to be sent.")
+)
 merchant.add_command(_asking("merchant", "orders", "GET", "/orders", "The first page of orders."))
-merchant.add_command(_asking("merchant", "refresh", "POST", "/directory/refresh", "Pull the directory of agencies now."))
+merchant.add_command(
+    _asking(
+        "merchant", "refresh", "POST", "/directory/refresh", "Pull the directory of agencies now."
+    )
+)
 
 
 def _register_command(party: str) -> click.Command:
@@ -249,13 +322,23 @@ def _register_command(party: str) -> click.Command:
     @click.option("--serial", required=True)
     @click.option("--legal-name", required=True)
     @click.option("--currency", "currencies", multiple=True, required=True)
-    @click.option("--endpoint", default=None, help="How others reach this node; empty: it collects.")
+    @click.option(
+        "--endpoint", default=None, help="How others reach this node; empty: it collects."
+    )
     @click.option("--method", "methods", multiple=True, default=["account"], show_default=True)
     @click.option("--payout-account", default="")
-    @click.option("--network", "networks", multiple=True, required=True, help="Network that this node calls from (CIDR).")
+    @click.option(
+        "--network",
+        "networks",
+        multiple=True,
+        required=True,
+        help="Network that this node calls from (CIDR).",
+    )
     @operator_option(party)
     @vault_options
-    def command(serial: str, legal_name: str, currencies: Any, methods: Any, networks: Any, **values: Any) -> None:
+    def command(
+        serial: str, legal_name: str, currencies: Any, methods: Any, networks: Any, **values: Any
+    ) -> None:
         endpoint = values.pop("endpoint")
         content = {
             "serial": serial,
@@ -279,14 +362,22 @@ def _change_command(party: str) -> click.Command:
     @click.option("--network", "networks", multiple=True)
     @operator_option(party)
     @vault_options
-    def command(endpoint: Any, methods: Any, payout_account: Any, networks: Any, **where: Any) -> None:
+    def command(
+        endpoint: Any, methods: Any, payout_account: Any, networks: Any, **where: Any
+    ) -> None:
         content = {
             "endpoint": endpoint,
             "payment_methods": list(methods) or None,
             "payout_account": payout_account,
             "source_networks": list(networks) or None,
         }
-        _ask(party, "POST", "/information", {name: value for name, value in content.items() if value is not None}, **where)
+        _ask(
+            party,
+            "POST",
+            "/information",
+            {name: value for name, value in content.items() if value is not None},
+            **where,
+        )
 
     return command
 
@@ -294,4 +385,3 @@ def _change_command(party: str) -> click.Command:
 for _group, _party in ((agency, "agency"), (merchant, "merchant")):
     _group.add_command(_register_command(_party))
     _group.add_command(_change_command(_party))
-

@@ -22,7 +22,9 @@ class Address(click.ParamType):
 
     name = "host:port"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
         """Split, or say what is wrong."""
         if isinstance(value, tuple):
             return value  # pyright: ignore[reportUnknownVariableType]
@@ -40,8 +42,17 @@ def default_database(party: str) -> str:
 def vault_options(function: F) -> F:
     """Where the node's secrets are."""
     for option in (
-        click.option("--vault", default="keyring", show_default=True, help="'keyring', or 'file:/path' for a key file (0600)."),
-        click.option("--profile", default=None, help="Name of the set of secrets; the party's name by default."),
+        click.option(
+            "--vault",
+            default="keyring",
+            show_default=True,
+            help="'keyring', or 'file:/path' for a key file (0600).",
+        ),
+        click.option(
+            "--profile",
+            default=None,
+            help="Name of the set of secrets; the party's name by default.",
+        ),
     ):
         function = option(function)
     return function
@@ -50,13 +61,21 @@ def vault_options(function: F) -> F:
 def operator_option(party: str) -> Callable[[F], F]:
     """Where the node's operator API is."""
     default = f"127.0.0.1:{PORTS[party][1]}"
-    return click.option("--operator", type=Address(), default=default, show_default=True, help="The operator's door.")
+    return click.option(
+        "--operator",
+        type=Address(),
+        default=default,
+        show_default=True,
+        help="The operator's door.",
+    )
 
 
 def database_option(party: str) -> Callable[[F], F]:
     """Which database."""
     return click.option(
-        "--database", default=default_database(party), help="SQLAlchemy URL; SQLite in the user's data folder by default."
+        "--database",
+        default=default_database(party),
+        help="SQLAlchemy URL; SQLite in the user's data folder by default.",
     )
 
 
@@ -68,15 +87,47 @@ def serve_options(party: str) -> Callable[[F], F]:
         for option in reversed(
             (
                 database_option(party),
-                click.option("--listen", type=Address(), default=listen, show_default=True, help="The public door."),
+                click.option(
+                    "--listen",
+                    type=Address(),
+                    default=listen,
+                    show_default=True,
+                    help="The public door.",
+                ),
                 operator_option(party),
-                click.option("--endpoint", default="", help="How others reach the public door, if not by --listen."),
+                click.option(
+                    "--endpoint",
+                    default="",
+                    help="How others reach the public door, if not by --listen.",
+                ),
                 click.option("--source", default=None, help="Local address to call others from."),
-                click.option("--proxy", "proxies", multiple=True, help="Network whose X-Forwarded-For counts. Repeatable."),
-                click.option("--allow", "allowed", multiple=True, help="Private network that may be called. Repeatable."),
-                click.option("--certificate", type=click.Path(path_type=Path, exists=True), help="TLS certificate chain (PEM)."),
-                click.option("--private-key", type=click.Path(path_type=Path, exists=True), help="TLS private key (PEM)."),
-                click.option("--ca-file", type=click.Path(path_type=Path, exists=True), help="CAs to trust when calling others."),
+                click.option(
+                    "--proxy",
+                    "proxies",
+                    multiple=True,
+                    help="Network whose X-Forwarded-For counts. Repeatable.",
+                ),
+                click.option(
+                    "--allow",
+                    "allowed",
+                    multiple=True,
+                    help="Private network that may be called. Repeatable.",
+                ),
+                click.option(
+                    "--certificate",
+                    type=click.Path(path_type=Path, exists=True),
+                    help="TLS certificate chain (PEM).",
+                ),
+                click.option(
+                    "--private-key",
+                    type=click.Path(path_type=Path, exists=True),
+                    help="TLS private key (PEM).",
+                ),
+                click.option(
+                    "--ca-file",
+                    type=click.Path(path_type=Path, exists=True),
+                    help="CAs to trust when calling others.",
+                ),
                 click.option("--log-level", default="INFO", show_default=True),
                 click.option("--follow-stdin", is_flag=True, hidden=True),
                 vault_options,

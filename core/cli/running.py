@@ -42,14 +42,20 @@ def log_to_stderr(level: str) -> None:
     """Structured logs, one JSON object a line. Nothing that is logged names a member."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        JsonFormatter("{asctime}{levelname}{name}{message}", style="{", rename_fields={"asctime": "at", "levelname": "level"})
+        JsonFormatter(
+            "{asctime}{levelname}{name}{message}",
+            style="{",
+            rename_fields={"asctime": "at", "levelname": "level"},
+        )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def run(settings: Settings, vault: Vault, schema: sa.MetaData, build: Build, operator: Operator) -> None:
+def run(
+    settings: Settings, vault: Vault, schema: sa.MetaData, build: Build, operator: Operator
+) -> None:
     """Run a node until it is told to stop."""
     database = open_database(settings.database)
     migrate(database, settings.party, schema)
@@ -60,7 +66,9 @@ def run(settings: Settings, vault: Vault, schema: sa.MetaData, build: Build, ope
         runner.run(_run(settings, vault, database, build, operator))
 
 
-async def _run(settings: Settings, vault: Vault, database: Database, build: Build, operator: Operator) -> None:
+async def _run(
+    settings: Settings, vault: Vault, database: Database, build: Build, operator: Operator
+) -> None:
     clock = SystemClock()
     reach = Reach(allowed=settings.allowed, source=settings.source, ca_file=settings.ca_file)
     caller = HttpCaller(reach)
@@ -70,7 +78,12 @@ async def _run(settings: Settings, vault: Vault, database: Database, build: Buil
     gc.collect()
     gc.freeze()
     try:
-        await serve(settings, server.node.door, operator(server, token, settings.endpoint), server.node.drain)
+        await serve(
+            settings,
+            server.node.door,
+            operator(server, token, settings.endpoint),
+            server.node.drain,
+        )
     finally:
         await server.node.stop()
         await caller.close()

@@ -21,9 +21,24 @@ from core.sandbox import places
 from core.sandbox.members import new_folder
 from core.storage.evidence_export import export
 
-_DISCOVERY = click.option("--discovery", type=click.Choice(["lookup", "push", "pull"]), default="lookup", show_default=True)
-_NUMBERS = click.option("--order-numbers", type=click.Choice(["merchant", "agency"]), default="merchant", show_default=True)
-_FOLDER = click.option("--folder", type=click.Path(path_type=Path), default=None, help="Where the network's files go; emptied first.")
+_DISCOVERY = click.option(
+    "--discovery",
+    type=click.Choice(["lookup", "push", "pull"]),
+    default="lookup",
+    show_default=True,
+)
+_NUMBERS = click.option(
+    "--order-numbers",
+    type=click.Choice(["merchant", "agency"]),
+    default="merchant",
+    show_default=True,
+)
+_FOLDER = click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where the network's files go; emptied first.",
+)
 
 
 def _folder(given: Path | None, name: str) -> Path:
@@ -33,7 +48,9 @@ def _folder(given: Path | None, name: str) -> Path:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else."
+)
 @_DISCOVERY
 @_NUMBERS
 @_FOLDER
@@ -57,8 +74,12 @@ def demo(as_json: bool, discovery: Any, order_numbers: Any, folder: Path | None)
     click.echo("\nThe three books:")
     for party, row in story.books.items():
         amount = in_words(Money(currency=row["currency"], minor=row["minor"]))
-        click.echo(f"  {party:>8}  {row['order_number']}  {row['state']:<14} {amount:>12}  terms {row['terms_hash']}")
-    click.echo(f"\nEvidence: {story.evidence}\nCheck it with: surety evidence verify {story.evidence}")
+        click.echo(
+            f"  {party:>8}  {row['order_number']}  {row['state']:<14} {amount:>12}  terms {row['terms_hash']}"
+        )
+    click.echo(
+        f"\nEvidence: {story.evidence}\nCheck it with: surety evidence verify {story.evidence}"
+    )
 
 
 def _shown(passed: Any) -> str:
@@ -74,12 +95,25 @@ def _export(folder: Path, order_number: str) -> Path:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--concurrency", type=click.IntRange(1, 512), default=1, show_default=True, help="Customers side by side.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 512),
+    default=1,
+    show_default=True,
+    help="Customers side by side.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @_DISCOVERY
 @_NUMBERS
 @_FOLDER
-def replay(file: Path, concurrency: int, as_json: bool, discovery: str, order_numbers: str, folder: Path | None) -> None:  # noqa: FBT001 - click's form
+def replay(
+    file: Path,
+    concurrency: int,
+    as_json: bool,
+    discovery: str,
+    order_numbers: str,
+    folder: Path | None,
+) -> None:
     """Run a shop's real orders (UCI "Online Retail" columns) as guaranteed purchases."""
     from core.sandbox.replay.invoices import read  # noqa: PLC0415
     from core.sandbox.replay.run import Replay, plan_for  # noqa: PLC0415
@@ -91,9 +125,15 @@ def replay(file: Path, concurrency: int, as_json: bool, discovery: str, order_nu
     network_folder = _folder(folder, "replay")
     terminal = Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=terminal
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=terminal,
     )
-    customers = len({each.customer for each in reading.invoices if each.customer and not each.cancels})
+    customers = len(
+        {each.customer for each in reading.invoices if each.customer and not each.cancels}
+    )
     purchases = sum(not each.cancels for each in reading.invoices)
     with bar if terminal.is_terminal else nullcontext():
         tasks = {
@@ -101,7 +141,10 @@ def replay(file: Path, concurrency: int, as_json: bool, discovery: str, order_nu
             "ordered": bar.add_task("purchases", total=purchases),
         }
         running = Replay(
-            plan_for(network_folder, discovery, order_numbers), reading, concurrency, lambda what: bar.advance(tasks[what])
+            plan_for(network_folder, discovery, order_numbers),
+            reading,
+            concurrency,
+            lambda what: bar.advance(tasks[what]),
         )
         outcome = _run(running.run(_say_where))
     figures = outcome.as_json()

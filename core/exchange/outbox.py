@@ -94,6 +94,7 @@ class Link:
         while self.queue and len(batch) < MAX_LINES and size < MAX_BYTES:
             waiting = self.queue.popleft()
             if waiting.expires_at < now:
+                self._attempts.pop(waiting.message_id, None)
                 self._outbox.give_up(waiting)
                 continue
             batch.append(waiting)

@@ -6,17 +6,20 @@ and is new.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
+
 from core.evidence.chain import Direction
-from core.exchange.tables import INBOX, OUTBOX, Received, Waiting
+from core.exchange.tables import INBOX, OUTBOX, STRANGERS, Received, Stranger, Waiting
 from core.exchange.turn import OURS, Arrival, Identity, Turn, subject_of
 from core.protocol.canonical import canonical, digest
 from core.protocol.control import Receipt, Refusal
-from core.protocol.envelope import SKEW, Unopened, Verified, unwrap, verify, verify_self_signed
+from core.protocol.envelope import SKEW, Unopened, Verified, peek_id, unwrap, verify, verify_self_signed
 from core.protocol.faults import PeerFault, SuretyError, fault
 from core.protocol.identifiers import device, kind_of, order_key
 from core.protocol.names import as_text
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
     from core.storage.unit import Unit
     from core.storage.writer import Writer
 
+log = logging.getLogger(__name__)
 UNREGISTERED: Final = "unregistered"
+STRANGERS_KEPT: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ class Receiving:
         self._clock = clock
         self._identity = identity
         self._dispatch = dispatch
+        self._turned_away = 0
         self.on_answer: Callable[[str, Verified[Any]], None] = lambda _asked, _answer: None
 
     def turn(
@@ -142,12 +148,21 @@ class Receiving:
         be committed.
         """
         reply = Reply()
-        opened = await self._open_all(lines, reply)
+        done: list[str] = []
+        opened: list[Verified[Any]] = []
+        for line in lines:
+            try:
+                opened.append(await self._open(line))
+            except SuretyError as error:
+                log.warning("not readable", extra={"code": error.fault.code})
+                # What can never be read must not stand in the way of what comes after it.
+                done += [] if error.fault.again else _claimed_id(line)
         if opened:
             await self._writer.submit(
                 lambda unit: self._deal(unit, opened, OURS, reply, (), receipts=False)
             )
-        return [received.message_id for received in opened]
+        later = {_digest_of(line) for line in reply.lines if line.startswith(b"{")}
+        return done + [each.message_id for each in opened if each.digest not in later]
 
     async def answers(self, lines: list[bytes]) -> Taken:
         """Deal with the lines of an answer that another node gave us.
@@ -251,6 +266,11 @@ class Receiving:
                 return
             part = unit.nested()
             turn = self.turn(part, arrival=arrival, principal=received.audience)
+            if type(received.message).self_signed:
+                # Anybody can make a key: what a stranger sends in vain is answered, not collected.
+                reply.lines.append(self._turn_away(turn, received, error))
+                part.merge()
+                return
             answer = self._refuse(turn, received, error)
         self._remember(part, received, answer)
         part.merge()
@@ -280,14 +300,18 @@ class Receiving:
             )
         return handler
 
+    def _turn_away(self, turn: Turn, received: Verified[Any], error: PeerFault) -> bytes:
+        slot = self._turned_away % STRANGERS_KEPT
+        self._turned_away += 1
+        name, code = received.message.name, error.fault.code
+        turn.unit.put(STRANGERS, Stranger(slot, turn.unit.now, name, code, received.raw))
+        refusal = _refusal(received, error)
+        until = turn.now + Receipt.lifetime
+        return turn.seal(refusal, received.issuer, until, answers=received.message_id).raw
+
     def _refuse(self, turn: Turn, received: Verified[Any], error: PeerFault) -> bytes:
         self._record(turn, received, Direction.REFUSED)
-        refusal = Refusal(
-            code=error.fault.code,
-            detail=as_text(error.detail),
-            subject=subject_of(received.message),
-        )
-        return turn.answer(refusal, received)
+        return turn.answer(_refusal(received, error), received)
 
     def _record(self, turn: Turn, received: Verified[Any], direction: Direction) -> None:
         journal.record(
@@ -351,6 +375,23 @@ class Receiving:
                 self._party.receipted(turn, row)
         # Somebody else's word is no receipt; what is no longer in the outbox was answered before.
         return set(done) - {row.message_id for row in ours if row not in theirs}
+
+
+def _refusal(received: Verified[Any], error: PeerFault) -> Refusal:
+    return Refusal(
+        code=error.fault.code, detail=as_text(error.detail), subject=subject_of(received.message)
+    )
+
+
+def _claimed_id(line: bytes) -> list[str]:
+    try:
+        return [peek_id(unwrap(line))]
+    except SuretyError:
+        return []
+
+
+def _digest_of(problem: bytes) -> str:
+    return str(msgspec.json.decode(problem).get("message"))
 
 
 def _problem(error: SuretyError, line: bytes) -> bytes:

@@ -57,6 +57,16 @@ class KnownGuarantee(msgspec.Struct, frozen=True):
     withdrawn: int
 
 
+class Stranger(msgspec.Struct, frozen=True):
+    """A refused message whose signer nobody vouches for: a slot of a ring, so that a flood fills no disk."""
+
+    slot: int
+    at: int
+    name: str
+    code: str
+    raw: bytes
+
+
 class Setting(msgspec.Struct, frozen=True):
     """One fact about the node itself. Never a secret."""
 
@@ -97,6 +107,15 @@ guarantees = sa.Table(
     sa.Column("expires_at", sa.BigInteger, nullable=False),
     sa.Column("withdrawn", sa.SmallInteger, nullable=False),
 )
+strangers = sa.Table(
+    "strangers",
+    NODE,
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.String(60), nullable=False),
+    sa.Column("code", sa.String(60), nullable=False),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
+)
 settings = sa.Table(
     "settings",
     NODE,
@@ -107,4 +126,5 @@ settings = sa.Table(
 INBOX: Records[Received] = Records(inbox, Received)
 OUTBOX: Records[Waiting] = Records(outbox, Waiting)
 GUARANTEES: Records[KnownGuarantee] = Records(guarantees, KnownGuarantee)
+STRANGERS: Records[Stranger] = Records(strangers, Stranger)
 SETTINGS: Records[Setting] = Records(settings, Setting)

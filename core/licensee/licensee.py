@@ -20,13 +20,13 @@ from core.protocol.faults import OurFault, PeerFault, SuretyError, fault
 from core.protocol.identifiers import kind_of
 from core.protocol.keys import SigningKey
 from core.protocol.standing import (
+    Guarantee,
     InformationChange,
     InformationChanged,
     LeaseRenewal,
     LeaseRenewed,
     RegistrationGranted,
     RegistrationRequest,
-    Guarantee,
     StandingAnswer,
     StandingQuery,
 )
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 RENEW_SECONDS: Final = 3600.0
 MOST_QUESTIONS: Final = 64
+MOST_UNKNOWN: Final = 10_000
+UNKNOWN_SECONDS: Final = 10
 CONFIRMED_SECONDS: Final = 30
 
 
@@ -62,7 +64,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Licensee:
     """The license of one installation. `told(turn, answer)` is called, within the commit, with every answer about a party."""
 
-    def __init__(self, node: Node, vault: Vault, kind: Literal["agency", "merchant"], trust: Trust) -> None:
+    def __init__(
+        self, node: Node, vault: Vault, kind: Literal["agency", "merchant"], trust: Trust
+    ) -> None:
         self.node = node
         self.kind = kind
         self.trust = trust
@@ -71,6 +75,7 @@ class Licensee:
         self.lease_until = 0
         self._vault = vault
         self._questions: dict[str, asyncio.Task[Contact | None]] = {}
+        self._unknown: dict[str, int] = {}
         self._refreshing: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         node.directory.trust_in(trust)
@@ -110,13 +115,22 @@ class Licensee:
     def wrong(self) -> list[str]:
         """What keeps this program from taking part, in words that say what to do."""
         if self.party is None:
-            return [f"Not registered: run `surety {self.kind} register` with a serial number from the institution."]
+            return [
+                f"Not registered: run `surety {self.kind} register` with a serial number from the institution."
+            ]
         if self.lease_until * 1000 < self.node.clock.milliseconds():
-            return ["The license's lease has run out: check that the approval server can be reached."]
+            return [
+                "The license's lease has run out: check that the approval server can be reached."
+            ]
         return []
 
     async def register(
-        self, serial: str, profile: Profile, *, sealing_key: str | None = None, discovery: Any = None
+        self,
+        serial: str,
+        profile: Profile,
+        *,
+        sealing_key: str | None = None,
+        discovery: Any = None,
     ) -> str:
         """Exchange a serial number for a license. Returns the party's identifier.
 
@@ -185,6 +199,10 @@ class Licensee:
         """Ask approval who this is; one question at a time about the same party, and only so many at once."""
         task = self._questions.get(party)
         if task is None:
+            # Anybody can claim any name: what approval did not know just now is not asked again at once.
+            now = self.node.clock.milliseconds()
+            if self._unknown.get(party, 0) > now:
+                return None
             if len(self._questions) >= MOST_QUESTIONS:
                 raise PeerFault(fault("too_many"), "too many unknown senders at once")
             task = self._questions[party] = asyncio.create_task(self._ask_about(party))
@@ -195,7 +213,12 @@ class Licensee:
         try:
             await self.node.ask(StandingQuery(party=party), self.trust.principal)
         except PeerFault as error:
-            log.warning("approval does not know a sender", extra={"party": party, "code": error.fault.code})
+            log.warning(
+                "approval does not know a sender", extra={"party": party, "code": error.fault.code}
+            )
+            if len(self._unknown) >= MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[party] = self.node.clock.milliseconds() + UNKNOWN_SECONDS * 1000
             return None
         return self.node.directory.by_name(party)
 

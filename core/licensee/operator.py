@@ -9,9 +9,8 @@ import msgspec
 from litestar import get, post
 
 from core.licensee.licensee import Profile
-from core.protocol.names import Serial
+from core.protocol.names import Endpoint, Label, Serial, Text
 from core.protocol.standing import Currencies, Discovery, InformationChange, Methods, Networks
-from core.protocol.names import Endpoint, Label, Text
 
 if TYPE_CHECKING:
     from core.licensee.licensee import Licensee
@@ -39,7 +38,9 @@ class Change(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     source_networks: Networks | None = None
 
 
-def licensee_routes(licensee: Licensee, register: Callable[[str, Profile], Awaitable[str]]) -> list[Any]:
+def licensee_routes(
+    licensee: Licensee, register: Callable[[str, Profile], Awaitable[str]]
+) -> list[Any]:
     """`POST /registration`, `POST /information`, `GET /status`."""
 
     @post("/registration", status_code=200)

@@ -29,9 +29,13 @@ def read_trust(path: Path) -> Trust:
     try:
         return parse_trust(path.read_bytes())
     except OSError as error:
-        raise OurFault(fault("internal"), f"the trust file {path} cannot be read: {error.strerror}") from error
+        raise OurFault(
+            fault("internal"), f"the trust file {path} cannot be read: {error.strerror}"
+        ) from error
     except (msgspec.MsgspecError, PeerFault, IndexError) as error:
-        raise OurFault(fault("internal"), f"{path} is not a trust file; make one with `surety approval trust`") from error
+        raise OurFault(
+            fault("internal"), f"{path} is not a trust file; make one with `surety approval trust`"
+        ) from error
 
 
 def parse_trust(data: bytes) -> Trust:

@@ -88,17 +88,25 @@ class MemberEngine:
         offer: Any = verify_for_anyone(unwrap(answer.lines[0]), contact.key, now=now)
         if not isinstance(offer.message, Offer) or offer.message.offer_id != place.offer_id:
             raise PeerFault(fault("offer_unknown"), "the link leads to something else")
-        return await self._do(lambda turn: self._purchases.seen(turn, self.row.kid, offer, guarantee))
+        return await self._do(
+            lambda turn: self._purchases.seen(turn, self.row.kid, offer, guarantee)
+        )
 
     async def buy(self, purchase: PurchaseRow) -> PurchaseRow:
         """Ask for it: by way of the agency, or with an anonymous ID of one's own, as the merchant takes it."""
         if self.session is None:
             await self.log_in()
-        return await self._do(lambda turn: self._purchases.buy(turn, self.row.kid, purchase.offer_hash))
+        return await self._do(
+            lambda turn: self._purchases.buy(turn, self.row.kid, purchase.offer_hash)
+        )
 
-    async def answer(self, purchase: PurchaseRow, decision: Literal["confirm", "decline"]) -> PurchaseRow:
+    async def answer(
+        self, purchase: PurchaseRow, decision: Literal["confirm", "decline"]
+    ) -> PurchaseRow:
         """Confirm or decline what is shown."""
-        return await self._do(lambda turn: self._purchases.answer(turn, self.row.kid, purchase.offer_hash, decision))
+        return await self._do(
+            lambda turn: self._purchases.answer(turn, self.row.kid, purchase.offer_hash, decision)
+        )
 
     async def purchase(self, offer_hash: str) -> PurchaseRow:
         """How a purchase stands. Raises `order_unknown`."""
@@ -135,7 +143,9 @@ class MemberEngine:
             await self.log_in()
         body = msgspec.json.encode({"received": self._received, "wait": wait})
         headers = {"Surety-Session": self.session or "", "Content-Type": "application/json"}
-        answer = await self._node.caller.call("POST", f"{self.row.endpoint}/mailbox", body, headers, wait=True)
+        answer = await self._node.caller.call(
+            "POST", f"{self.row.endpoint}/mailbox", body, headers, wait=True
+        )
         if answer.status == 401:  # noqa: PLR2004 - the session is over
             self.session = None
             return 0

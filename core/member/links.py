@@ -51,7 +51,9 @@ def read_join(text: str) -> JoinLink:
 
 def _endpoint(host: str) -> str:
     # Plain HTTP exists on loopback only, so the address itself says which it is.
-    bare = host.rsplit(":", 1)[0].strip("[]") if host.count(":") == 1 or host.startswith("[") else host
+    bare = (
+        host.rsplit(":", 1)[0].strip("[]") if host.count(":") == 1 or host.startswith("[") else host
+    )
     try:
         plain = ip_address(bare).is_loopback
     except ValueError:

@@ -22,7 +22,13 @@ from core.protocol.envelope import read_kept, seal, unwrap, verify
 from core.protocol.faults import PeerFault, fault
 from core.protocol.identifiers import order_key
 from core.protocol.keys import SigningKey, derive_seed, seal_to
-from core.protocol.purchase import CompletionNotice, Consent, PurchaseResult, RecordedNotice, StateQuery
+from core.protocol.purchase import (
+    CompletionNotice,
+    Consent,
+    PurchaseResult,
+    RecordedNotice,
+    StateQuery,
+)
 from core.protocol.terms import Offer, offer_hash
 
 if TYPE_CHECKING:
@@ -67,7 +73,9 @@ class Purchases:
             if row.kid in self._memberships:
                 self._active(self._order_identity(row.kid, row.offer_hash))
 
-    def seen(self, turn: Turn, kid: str, offer: Verified[Offer], guarantee: Verified[MerchantGuarantee]) -> PurchaseRow:
+    def seen(
+        self, turn: Turn, kid: str, offer: Verified[Offer], guarantee: Verified[MerchantGuarantee]
+    ) -> PurchaseRow:
         """Keep an offer that was looked at; looking again changes nothing."""
         message = offer.message
         fingerprint = offer_hash(message)
@@ -140,7 +148,9 @@ class Purchases:
         )
         self._put(turn, row)
 
-    def answer(self, turn: Turn, kid: str, fingerprint: str, decision: Literal["confirm", "decline"]) -> PurchaseRow:
+    def answer(
+        self, turn: Turn, kid: str, fingerprint: str, decision: Literal["confirm", "decline"]
+    ) -> PurchaseRow:
         """The member's answer, signed by the device over the exact bytes that were shown. A second click changes nothing."""
         row = self.get(turn, kid, fingerprint)
         event = Event.CONFIRM if decision == "confirm" else Event.DECLINE
@@ -149,8 +159,14 @@ class Purchases:
             return row
         step = rules.PURCHASES.next(row.state, event)
         shown: Any = read_kept(row.notice or b"")
-        consent = Consent(decision=decision, notice_digest=digest(row.notice or b""), order=shown.order)
-        turn.send(consent, self._memberships[kid][0].agency, (row.answer_by or turn.now) + rules.GRACE_SECONDS)
+        consent = Consent(
+            decision=decision, notice_digest=digest(row.notice or b""), order=shown.order
+        )
+        turn.send(
+            consent,
+            self._memberships[kid][0].agency,
+            (row.answer_by or turn.now) + rules.GRACE_SECONDS,
+        )
         row = msgspec.structs.replace(row, state=step.then, deadline=None)
         self._put(turn, row)
         return row
@@ -168,7 +184,12 @@ class Purchases:
         self._put(
             turn,
             msgspec.structs.replace(
-                row, state=step.then, reason=message.reason, deadline=None, recorded_at=recorded_at, order_number=number
+                row,
+                state=step.then,
+                reason=message.reason,
+                deadline=None,
+                recorded_at=recorded_at,
+                order_number=number,
             ),
         )
 
@@ -182,14 +203,19 @@ class Purchases:
             if row is not None and rules.PURCHASES.allows(row.state, Event.RESULT_REFUSED):
                 step = rules.PURCHASES.next(row.state, Event.RESULT_REFUSED)
                 reason = received.message.code
-                self._put(turn, msgspec.structs.replace(row, state=step.then, reason=reason, deadline=None))
+                self._put(
+                    turn,
+                    msgspec.structs.replace(row, state=step.then, reason=reason, deadline=None),
+                )
 
     def expire(self, unit: Unit) -> None:
         """End what was not answered in time."""
         for values in unit.query(_DUE, now=unit.now // 1000):
             row = PURCHASES.load(values)
             step = rules.PURCHASES.next(row.state, Event.TIME_UP)
-            ended = msgspec.structs.replace(row, state=step.then, reason="order_expired", deadline=None)
+            ended = msgspec.structs.replace(
+                row, state=step.then, reason="order_expired", deadline=None
+            )
             unit.put(PURCHASES, ended)
             unit.after(lambda ended=ended: self._wake(ended))  # type: ignore[misc]
 
@@ -233,7 +259,11 @@ class Purchases:
             offer_hash=row.offer_hash,
             order_key=identity.key.public.x,
         )
-        turn.send(request, self._memberships[row.kid][0].agency, min(turn.now + LIFETIME, offer.expires_at))
+        turn.send(
+            request,
+            self._memberships[row.kid][0].agency,
+            min(turn.now + LIFETIME, offer.expires_at),
+        )
 
     def _present(self, turn: Turn, row: PurchaseRow, offer: Offer, identity: Identity) -> None:
         membership, seed = self._memberships[row.kid]
@@ -254,9 +284,14 @@ class Purchases:
             issued_at=turn.now,
             expires_at=expires_at,
         )
-        anonymous_id = f"{membership.routing_code}.{b64url(seal_to(membership.sealing_key, signed))}"
+        anonymous_id = (
+            f"{membership.routing_code}.{b64url(seal_to(membership.sealing_key, signed))}"
+        )
         presented = AnonymousIdPresented(
-            anonymous_id=anonymous_id, expires_at=expires_at, key=identity.key.public.x, offer_hash=row.offer_hash
+            anonymous_id=anonymous_id,
+            expires_at=expires_at,
+            key=identity.key.public.x,
+            offer_hash=row.offer_hash,
         )
         turn.acting_as(identity).send(presented, offer.merchant, expires_at)
 
@@ -265,7 +300,10 @@ class Purchases:
         if trust is None or message.recorded is None:
             raise PeerFault(fault("consent_mismatch"), "no word of the approval server")
         notice: Any = verify(
-            unwrap(message.recorded.encode("ascii")), trust.key, audience=self._memberships[row.kid][0].agency, now=turn.now
+            unwrap(message.recorded.encode("ascii")),
+            trust.key,
+            audience=self._memberships[row.kid][0].agency,
+            now=turn.now,
         )
         found = notice.message
         if not isinstance(found, RecordedNotice) or found.order.terms_hash != row.terms_hash:

@@ -64,7 +64,9 @@ def check_seen(offer: Offer, guarantee: MerchantGuarantee, now: int) -> None:
         raise PeerFault(fault("unsupported_currency"), offer.amount.currency)
 
 
-def check_notice(notice: CompletionNotice, offer: Offer, purchase: PurchaseRow, agency: str) -> None:
+def check_notice(
+    notice: CompletionNotice, offer: Offer, purchase: PurchaseRow, agency: str
+) -> None:
     """Raises `consent_mismatch` unless what the agency would have confirmed is what this wallet has looked at.
 
     Every field of the terms follows from the offer, but for the order number and the anonymous ID's digest.

@@ -74,7 +74,10 @@ class Wallet:
         for row in rows:
             seed = await asyncio.to_thread(self._vault.get, _seed_name(row.kid))
             if seed is None:
-                raise OurFault(fault("internal"), f"the vault has no key for the membership with {row.legal_name}")
+                raise OurFault(
+                    fault("internal"),
+                    f"the vault has no key for the membership with {row.legal_name}",
+                )
             self._add(row, seed)
         await self.node.writer.submit(self.purchases.load)
         await self.node.outbox.resume()
@@ -100,9 +103,11 @@ class Wallet:
         contact, agency = await self._agency_at(link)
         request = EnrolmentRequest(invitation=link.invitation, key=key.public.x)
         raw = await self.node.writer.submit(
-            lambda unit: Turn(unit, identity, self.node.clock, lambda _row: None).seal(
-                request, contact.principal, unit.now // 1000 + 600
-            ).raw
+            lambda unit: (
+                Turn(unit, identity, self.node.clock, lambda _row: None)
+                .seal(request, contact.principal, unit.now // 1000 + 600)
+                .raw
+            )
         )
         answer = await post_lines(self.node.caller, link.endpoint, [raw])
         granted = self._granted(answer, contact, identity)
@@ -140,7 +145,10 @@ class Wallet:
         if held is None:
             self.node.directory.trust = given
         elif (held.principal, held.key.kid) != (given.principal, given.key.kid):
-            raise PeerFault(fault("guarantee_invalid"), "the invitation rests on another institution than this wallet")
+            raise PeerFault(
+                fault("guarantee_invalid"),
+                "the invitation rests on another institution than this wallet",
+            )
 
     async def _agency_at(self, link: JoinLink) -> tuple[Contact, AgencyGuarantee]:
         answer = await self.node.caller.call("GET", f"{link.endpoint}/guarantee")
@@ -154,7 +162,9 @@ class Wallet:
         await self.node.writer.submit(lambda unit: self.node.directory.learn(unit, raw, now))
         return contact_of(found.message, found.expires_at), found.message
 
-    def _granted(self, answer: Answer, agency: Contact, identity: Identity) -> Verified[EnrolmentGranted]:
+    def _granted(
+        self, answer: Answer, agency: Contact, identity: Identity
+    ) -> Verified[EnrolmentGranted]:
         now = self.node.clock.milliseconds() // 1000
         for line in answer.lines:
             if line.startswith(b"{"):
@@ -173,7 +183,9 @@ class Wallet:
             self._vault.put(name, seed)
         return seed
 
-    def _keep(self, unit: Unit, row: MembershipRow, link: JoinLink, granted: Verified[EnrolmentGranted]) -> None:
+    def _keep(
+        self, unit: Unit, row: MembershipRow, link: JoinLink, granted: Verified[EnrolmentGranted]
+    ) -> None:
         unit.put(MEMBERSHIPS, row)
         unit.put(SETTINGS, Setting("approval", link.trust.principal))
         unit.put(SETTINGS, Setting("approval_key", link.trust.key.x))
@@ -217,5 +229,6 @@ def _seed_name(kid: str) -> str:
 
 
 def _state(turn: Turn, received: Verified[StateAnswer]) -> None:
-    log.info("state", extra={"state": received.message.state, "asked": turn.asked and turn.asked.name})
-
+    log.info(
+        "state", extra={"state": received.message.state, "asked": turn.asked and turn.asked.name}
+    )

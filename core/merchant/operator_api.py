@@ -60,12 +60,15 @@ class OfferMade(msgspec.Struct):
 def make_offer(server: MerchantServer, turn: Turn, wish: OfferWish, link_base: str) -> OfferMade:
     """Price, check and sign an offer. Raises `nonpositive_amount`, `unsupported_currency`."""
     lines, total = rules.price(
-        tuple((line.sku, line.description, line.quantity, line.unit_price) for line in wish.lines), wish.currency
+        tuple((line.sku, line.description, line.quantity, line.unit_price) for line in wish.lines),
+        wish.currency,
     )
     allowed = msgspec.json.decode(turn.setting("caps") or "[]")
     if wish.currency not in {cap["currency"] for cap in allowed}:
         raise PeerFault(fault("unsupported_currency"), wish.currency)
-    row = server.orders.offer(turn, lines, total, wish.reference, turn.now + wish.expires_in, wish.cancellation)
+    row = server.orders.offer(
+        turn, lines, total, wish.reference, turn.now + wish.expires_in, wish.cancellation
+    )
     return OfferMade(row.offer_id, row.offer_hash, f"{link_base}/{row.offer_id}", total.minor)
 
 
@@ -76,7 +79,8 @@ def merchant_api(server: MerchantServer, token: bytes, endpoint: str) -> Litesta
 
     @post("/offers", status_code=200)
     async def offer(
-        data: OfferWish, key: Annotated[str | None, Parameter(header="Idempotency-Key", max_length=200)] = None
+        data: OfferWish,
+        key: Annotated[str | None, Parameter(header="Idempotency-Key", max_length=200)] = None,
     ) -> OfferMade:
         """A new offer; the same Idempotency-Key and request return the same one."""
 
@@ -90,7 +94,9 @@ def merchant_api(server: MerchantServer, token: bytes, endpoint: str) -> Litesta
                     raise PeerFault(fault("idempotency_conflict"))
                 return msgspec.json.decode(before.answer, type=OfferMade)
             made = make_offer(server, turn, data, link_base)
-            turn.unit.put(IDEMPOTENCY, IdempotencyRow(key, fingerprint, msgspec.json.encode(made), turn.now))
+            turn.unit.put(
+                IDEMPOTENCY, IdempotencyRow(key, fingerprint, msgspec.json.encode(made), turn.now)
+            )
             return made
 
         return await node.work(make)
@@ -111,7 +117,12 @@ def merchant_api(server: MerchantServer, token: bytes, endpoint: str) -> Litesta
     @get("/orders")
     async def listed(after: str = "") -> list[dict[str, Any]]:
         """A page of orders, by offer hash; give the last one's `offer_hash` as `after` for the next."""
-        page = sa.select(orders).where(orders.c.offer_hash > sa.bindparam("after")).order_by(orders.c.offer_hash).limit(PAGE)
+        page = (
+            sa.select(orders)
+            .where(orders.c.offer_hash > sa.bindparam("after"))
+            .order_by(orders.c.offer_hash)
+            .limit(PAGE)
+        )
         rows = await node.writer.submit(lambda unit: unit.query(page, after=after))
         return [_shown(ORDERS.load(row)) for row in rows]
 

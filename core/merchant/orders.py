@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -19,12 +19,23 @@ from core.protocol.identifiers import offer_id, order_number
 from core.protocol.money import Money
 from core.protocol.purchase import BillingRequest
 from core.protocol.standing import Discovery
-from core.protocol.terms import CancellationPolicy, Line, Offer, anonymous_id_digest, offer_hash, terms_hash
+from core.protocol.terms import (
+    CancellationPolicy,
+    Line,
+    Offer,
+    anonymous_id_digest,
+    offer_hash,
+    terms_hash,
+)
 
 if TYPE_CHECKING:
     from core.exchange.directory import Directory
     from core.exchange.turn import Turn
     from core.protocol.envelope import Verified
+
+
+MAX_OFFER: Final = 250_000
+"""Longest offer, in bytes of compact JWS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +56,13 @@ class Orders:
         self.wishes = wishes
 
     def offer(
-        self, turn: Turn, lines: tuple[Line, ...], total: Money, reference: str, expires_at: int, policy: CancellationPolicy
+        self,
+        turn: Turn,
+        lines: tuple[Line, ...],
+        total: Money,
+        reference: str,
+        expires_at: int,
+        policy: CancellationPolicy,
     ) -> OfferRow:
         """Sign an offer and keep it for whoever has its link (row 0)."""
         identifier = offer_id(turn.clock.entropy(16))
@@ -59,7 +76,11 @@ class Orders:
             offer_id=identifier,
         )
         fingerprint = offer_hash(message)
-        row = OfferRow(identifier, fingerprint, turn.state(message, expires_at, fingerprint).raw)
+        sealed = turn.state(message, expires_at, fingerprint)
+        if len(sealed.raw) > MAX_OFFER:
+            # It has to fit into a billing request, beside everything else.
+            raise PeerFault(fault("too_large"), "shorten the lines' texts or split the order")
+        row = OfferRow(identifier, fingerprint, sealed.raw)
         turn.unit.add(OFFERS, row)
         turn.unit.add(
             ORDERS,
@@ -90,14 +111,18 @@ class Orders:
             raise PeerFault(fault("out_of_order"), "this merchant takes anonymous IDs from members")
         message = received.message
         order = self._taken(turn, message, agency=received.issuer, order_key=message.order_key)
-        order = msgspec.structs.replace(order, state=rules.ORDERS.next(order.state, Event.INTRODUCED).then)
+        order = msgspec.structs.replace(
+            order, state=rules.ORDERS.next(order.state, Event.INTRODUCED).then
+        )
         turn.unit.put(ORDERS, order)
         lookup.search(turn, order, self._approval)
 
     def presented(self, turn: Turn, received: Verified[AnonymousIdPresented]) -> None:
         """Row 2, claims 10 and 19: a buyer presents an ID; its routing code names an agency that is known and fresh."""
         if self.wishes.discovery == "lookup":
-            raise PeerFault(fault("out_of_order"), "this merchant takes anonymous IDs from agencies")
+            raise PeerFault(
+                fault("out_of_order"), "this merchant takes anonymous IDs from agencies"
+            )
         message = received.message
         code = message.anonymous_id.split(".", 1)[0]
         agency = known.by_routing_code(turn, self._directory, code, self.wishes.fresh_seconds)
@@ -126,7 +151,12 @@ class Orders:
         return order
 
     def _taken(
-        self, turn: Turn, message: AnonymousIdIntroduction | AnonymousIdPresented, *, agency: str, order_key: str
+        self,
+        turn: Turn,
+        message: AnonymousIdIntroduction | AnonymousIdPresented,
+        *,
+        agency: str,
+        order_key: str,
     ) -> OrderRow:
         if message.expires_at < turn.now:
             raise PeerFault(fault("anonymous_id_expired"))
@@ -167,4 +197,3 @@ class Orders:
         )
         turn.unit.put(ORDERS, order)
         turn.send(request, agency.guarantee.party, order.deadline or turn.now)
-

@@ -68,7 +68,9 @@ def may_ship(order: OrderRow) -> bool:
     return order.state is S.VERIFIED
 
 
-def price(lines: tuple[tuple[str, str, int, str], ...], currency: str) -> tuple[tuple[Line, ...], Money]:
+def price(
+    lines: tuple[tuple[str, str, int, str], ...], currency: str
+) -> tuple[tuple[Line, ...], Money]:
     """Lines and total from (sku, description, quantity, unit price). Raises `nonpositive_amount`, `unsupported_currency`."""
     exponent(currency)
     priced = tuple(

@@ -34,9 +34,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 AT_ONCE: Final = 100
-_DUE = sa.select(orders).where(orders.c.deadline <= sa.bindparam("now")).order_by(orders.c.deadline).limit(AT_ONCE)
+_DUE = (
+    sa.select(orders)
+    .where(orders.c.deadline <= sa.bindparam("now"))
+    .order_by(orders.c.deadline)
+    .limit(AT_ONCE)
+)
 _FINAL: Final = frozenset({"terms_mismatch", "order_expired", "out_of_order", "not_vouched"})
-_DONE: Final = frozenset({OrderState.VERIFIED, OrderState.REJECTED, OrderState.EXPIRED, OrderState.MISMATCH})
+_DONE: Final = frozenset(
+    {OrderState.VERIFIED, OrderState.REJECTED, OrderState.EXPIRED, OrderState.MISMATCH}
+)
 
 
 class Sales:
@@ -76,12 +83,15 @@ class Sales:
         order = self._order(turn, message.order)
         if order.state is OrderState.VERIFIED:
             return
-        expected = rules.expected_terms(self._begun.offer_of(turn, order), order, order.order_number or "")
+        expected = rules.expected_terms(
+            self._begun.offer_of(turn, order), order, order.order_number or ""
+        )
         rules.check_terms(expected, message.order, message.terms)
         step = rules.ORDERS.next(order.state, Event.VERIFIED)
         guarantee = turn.unit.get(GUARANTEES, order.agency or "")
         turn.unit.put(
-            ORDERS, msgspec.structs.replace(order, state=step.then, deadline=None, anonymous_id=None)
+            ORDERS,
+            msgspec.structs.replace(order, state=step.then, deadline=None, anonymous_id=None),
         )
         turn.unit.add(
             SALES,
@@ -144,10 +154,14 @@ class Sales:
         wanted = received.message.offer_hash
         order = turn.unit.get(ORDERS, wanted)
         mine = order is not None and received.issuer in {order.agency, self._approval}
-        return StateAnswer(offer_hash=wanted, order=None, state=order.state.value if order and mine else None)
+        return StateAnswer(
+            offer_hash=wanted, order=None, state=order.state.value if order and mine else None
+        )
 
     def _ask(self, turn: Turn, order: OrderRow) -> None:
-        terms = rules.expected_terms(self._begun.offer_of(turn, order), order, order.order_number or "")
+        terms = rules.expected_terms(
+            self._begun.offer_of(turn, order), order, order.order_number or ""
+        )
         request = VerificationRequest(
             completion_digest=order.completion_digest or "", order=reference(terms), terms=terms
         )
@@ -165,7 +179,9 @@ class Sales:
         if turn.unit.get(NUMBERS, order.agency, number) is not None:
             raise PeerFault(fault("order_conflict"), number)
         turn.unit.put(NUMBERS, NumberRow(order.agency or "", number, order.offer_hash))
-        return msgspec.structs.replace(order, order_number=number, terms_hash=message.order.terms_hash)
+        return msgspec.structs.replace(
+            order, order_number=number, terms_hash=message.order.terms_hash
+        )
 
     def _fail(self, turn: Turn, order: OrderRow, reason: str) -> None:
         if order.state in _DONE:
@@ -175,7 +191,9 @@ class Sales:
         self._end(turn, order, rules.ORDERS.next(order.state, event).then, reason)
 
     def _end(self, turn: Turn, order: OrderRow, state: OrderState, reason: str) -> None:
-        ended = msgspec.structs.replace(order, state=state, deadline=None, reason=reason, anonymous_id=None)
+        ended = msgspec.structs.replace(
+            order, state=state, deadline=None, reason=reason, anonymous_id=None
+        )
         turn.unit.put(ORDERS, ended)
 
     def _order(self, turn: Turn, ref: OrderRef) -> OrderRow:

@@ -70,7 +70,9 @@ class MerchantServer:
         approval = by("approval")
         self.handlers: dict[type[Message], Handler] = {
             **self.licensee.handlers(),
-            DirectoryPush: Handler(lambda turn, got: push.pushed(turn, self.node.directory, got), approval),
+            DirectoryPush: Handler(
+                lambda turn, got: push.pushed(turn, self.node.directory, got), approval
+            ),
             AnonymousIdIntroduction: Handler(self.orders.introduced, by("agency")),
             AnonymousIdPresented: Handler(self.orders.presented, by("order-key")),
             AgencyFound: Handler(self.orders.found, approval, asked=True),
@@ -99,8 +101,14 @@ class MerchantServer:
     def wrong(self) -> list[str]:
         """What keeps this merchant from selling, in words that say what to do."""
         wrong = self.licensee.wrong()
-        if not wrong and self.wishes.discovery != "lookup" and not self.node.directory.knows("agency"):
-            wrong.append("No agency is known yet: the directory has not come; check that approval can be reached.")
+        if (
+            not wrong
+            and self.wishes.discovery != "lookup"
+            and not self.node.directory.knows("agency")
+        ):
+            wrong.append(
+                "No agency is known yet: the directory has not come; check that approval can be reached."
+            )
         return wrong
 
     async def register(self, serial: str, profile: Profile) -> str:

@@ -253,6 +253,11 @@ def peek_issuer(unopened: Unopened) -> str:
     return _strict(_decoder(unopened.kind), unopened.payload).iss
 
 
+def peek_id(unopened: Unopened) -> str:
+    """The message identifier that it claims: good for asking that it be forgotten, for nothing else."""
+    return _strict(_decoder(unopened.kind), unopened.payload).jti
+
+
 def check_time(issued_at: int, expires_at: int, kind: type[Message], now: int) -> None:
     """Check a message's times. Raises `PeerFault`: `not_yet_valid`, `expired`, `malformed`.
 

@@ -241,5 +241,5 @@ class DirectoryIndex(Message, frozen=True, kw_only=True):
     name = "directory.index/1"
     lifetime = 86_400
 
-    agencies: Annotated[tuple[DirectoryEntry, ...], Meta(max_length=10_000)]
+    agencies: Annotated[tuple[DirectoryEntry, ...], Meta(max_length=1_000)]
     epoch: Count

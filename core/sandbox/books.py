@@ -44,7 +44,9 @@ def compare(databases: Mapping[str, str], parties: Mapping[str, str]) -> Compari
     at_agency = _rows(databases["agency"], _agency(merchant))
     at_merchant = _rows(databases["merchant"], _sales(agency))
     states = _rows(databases["merchant"], _merchant_states())
-    found = Comparison(verified=len(approval), verified_minor=sum(row[4] for row in approval.values()))
+    found = Comparison(
+        verified=len(approval), verified_minor=sum(row[4] for row in approval.values())
+    )
     _differ(found, "agency", approval, at_agency)
     _differ(found, "merchant", approval, at_merchant)
     if set(states) != set(at_merchant):
@@ -59,7 +61,9 @@ def order_at(party: str, database: str, order_number: str) -> dict[str, Any]:
     engine = open_database(database, exclusive=False).reader()
     try:
         with engine.connect() as connection:
-            statement = sa.select(*(columns[name] for name in _SHOWN)).where(columns.order_number == order_number)
+            statement = sa.select(*(columns[name] for name in _SHOWN)).where(
+                columns.order_number == order_number
+            )
             row = connection.execute(statement).one_or_none()
     finally:
         engine.dispose()
@@ -70,21 +74,23 @@ def order_at(party: str, database: str, order_number: str) -> dict[str, Any]:
 
 def _approval(agency: str, merchant: str) -> sa.Select[Any]:
     c = approval_orders.c
-    return sa.select(c.order_number, c.offer_hash, c.terms_hash, c.currency, c.minor, c.record).where(
-        c.state == "RECORDED", c.agency == agency, c.merchant == merchant
-    )
+    return sa.select(
+        c.order_number, c.offer_hash, c.terms_hash, c.currency, c.minor, c.record
+    ).where(c.state == "RECORDED", c.agency == agency, c.merchant == merchant)
 
 
 def _agency(merchant: str) -> sa.Select[Any]:
     c = agency_orders.c
-    return sa.select(c.order_number, c.offer_hash, c.terms_hash, c.currency, c.minor, c.record).where(
-        c.state == "RECORDED_SEEN", c.merchant == merchant
-    )
+    return sa.select(
+        c.order_number, c.offer_hash, c.terms_hash, c.currency, c.minor, c.record
+    ).where(c.state == "RECORDED_SEEN", c.merchant == merchant)
 
 
 def _sales(agency: str) -> sa.Select[Any]:
     c = sales.c
-    return sa.select(c.order_number, c.offer_hash, c.terms_hash, c.currency, c.minor, c.record).where(c.agency == agency)
+    return sa.select(
+        c.order_number, c.offer_hash, c.terms_hash, c.currency, c.minor, c.record
+    ).where(c.agency == agency)
 
 
 def _merchant_states() -> sa.Select[Any]:
@@ -101,24 +107,28 @@ def _rows(url: str, statement: sa.Select[Any]) -> dict[str, Row]:
         engine.dispose()
 
 
-def _differ(found: Comparison, other: str, approval: Mapping[str, Row], rows: Mapping[str, Row]) -> None:
+def _differ(
+    found: Comparison, other: str, approval: Mapping[str, Row], rows: Mapping[str, Row]
+) -> None:
     for number in sorted(set(approval) | set(rows)):
         if approval.get(number) != rows.get(number):
-            found.differences.append(f"{number}: approval {approval.get(number)}, {other} {rows.get(number)}")
+            found.differences.append(
+                f"{number}: approval {approval.get(number)}, {other} {rows.get(number)}"
+            )
 
 
 def _totals(found: Comparison, databases: Mapping[str, str], agency: str) -> None:
     held = _rows(
         databases["approval"],
-        sa.select(ledgers.c.currency, ledgers.c.reserved, ledgers.c.committed, ledgers.c.records).where(
-            ledgers.c.agency == agency
-        ),
+        sa.select(
+            ledgers.c.currency, ledgers.c.reserved, ledgers.c.committed, ledgers.c.records
+        ).where(ledgers.c.agency == agency),
     )
     owed = _rows(
         databases["agency"],
-        sa.select(members.c.currency, sa.func.sum(members.c.reserved), sa.func.sum(members.c.owed)).group_by(
-            members.c.currency
-        ),
+        sa.select(
+            members.c.currency, sa.func.sum(members.c.reserved), sa.func.sum(members.c.owed)
+        ).group_by(members.c.currency),
     )
     for currency, (_, reserved, committed, records) in held.items():
         if (reserved, committed, records) != (0, found.verified_minor, found.verified):
@@ -128,4 +138,6 @@ def _totals(found: Comparison, databases: Mapping[str, str], agency: str) -> Non
             )
         _, still, debt = owed.get(currency, (currency, 0, 0))
         if (still, debt) != (0, found.verified_minor):
-            found.differences.append(f"members in {currency}: {still} reserved, {debt} owed; sold {found.verified_minor}")
+            found.differences.append(
+                f"members in {currency}: {still} reserved, {debt} owed; sold {found.verified_minor}"
+            )

@@ -21,9 +21,24 @@ ORDER: Final[dict[str, Any]] = {
     "currency": "GBP",
     "reference": "demo-1",
     "lines": [
-        {"sku": "LANTERN-W", "description": "White metal lantern", "quantity": 6, "unit_price": "3.39"},
-        {"sku": "HEART-C", "description": "Cream heart coat hanger", "quantity": 8, "unit_price": "2.75"},
-        {"sku": "CARD", "description": "Gift card, free of charge", "quantity": 1, "unit_price": "0"},
+        {
+            "sku": "LANTERN-W",
+            "description": "White metal lantern",
+            "quantity": 6,
+            "unit_price": "3.39",
+        },
+        {
+            "sku": "HEART-C",
+            "description": "Cream heart coat hanger",
+            "quantity": 8,
+            "unit_price": "2.75",
+        },
+        {
+            "sku": "CARD",
+            "description": "Gift card, free of charge",
+            "quantity": 1,
+            "unit_price": "0",
+        },
     ],
 }
 
@@ -51,7 +66,8 @@ class Story:
             "agency_state": self.states.get("agency"),
             "approval_state": self.states.get("approval"),
             "messages": [
-                {"name": passed.name, "from": passed.sender, "to": passed.receiver} for passed in self.messages
+                {"name": passed.name, "from": passed.sender, "to": passed.receiver}
+                for passed in self.messages
             ],
             "evidence": self.evidence,
         }
@@ -60,7 +76,9 @@ class Story:
 class Demo:
     """Runs the story. `say`: called with a line for people; `saw`: with each message that passes."""
 
-    def __init__(self, plan: Plan, say: Callable[[str], None], saw: Callable[[Passed], None]) -> None:
+    def __init__(
+        self, plan: Plan, say: Callable[[str], None], saw: Callable[[Passed], None]
+    ) -> None:
         self.story = Story(plan)
         self._say = say
         self._saw = saw
@@ -71,8 +89,12 @@ class Demo:
             self._say(f"Three nodes run and are registered; files in {self.story.plan.folder}")
             caller = HttpCaller(Reach())
             members = Members(network)
-            databases = {party: network.database(party) for party in ("approval", "agency", "merchant")}
-            tail = Tail({**databases, "member": f"sqlite:///{members.folder / 'wallet.db'}"}, self._saw)
+            databases = {
+                party: network.database(party) for party in ("approval", "agency", "merchant")
+            }
+            tail = Tail(
+                {**databases, "member": f"sqlite:///{members.folder / 'wallet.db'}"}, self._saw
+            )
             following = asyncio.get_running_loop().create_task(tail.follow())
             try:
                 async with members:
@@ -97,9 +119,13 @@ class Demo:
         self._say(f"The shop offers: {made.link}")
         engine.follow()
         purchase = await engine.look(made.link)
-        self._say(f"The wallet shows: {purchase.merchant_name}, {purchase.minor / 100:.2f} {purchase.currency}")
+        self._say(
+            f"The wallet shows: {purchase.merchant_name}, {purchase.minor / 100:.2f} {purchase.currency}"
+        )
         purchase = await engine.buy(purchase)
-        purchase = await self._until(engine.until(purchase, PurchaseState.AWAIT_CONSENT), PurchaseState.AWAIT_CONSENT)
+        purchase = await self._until(
+            engine.until(purchase, PurchaseState.AWAIT_CONSENT), PurchaseState.AWAIT_CONSENT
+        )
         self._say("The member confirms what is shown.")
         await engine.answer(purchase, "confirm")
         purchase = await self._until(engine.until(purchase), PurchaseState.RECORDED)
@@ -108,12 +134,16 @@ class Demo:
     async def _until(self, waiting: Any, wanted: PurchaseState) -> PurchaseRow:
         purchase: PurchaseRow = await asyncio.wait_for(waiting, WAIT_SECONDS)
         if purchase.state is not wanted:
-            raise OurFault(fault("internal"), f"the purchase is {purchase.state}: {purchase.reason}")
+            raise OurFault(
+                fault("internal"), f"the purchase is {purchase.state}: {purchase.reason}"
+            )
         return purchase
 
     async def _read_books(self, network: Network) -> None:
         for party in ("merchant", "agency", "approval"):
-            row = await asyncio.to_thread(order_at, party, network.database(party), self.story.order_number)
+            row = await asyncio.to_thread(
+                order_at, party, network.database(party), self.story.order_number
+            )
             self.story.books[party] = row
             self.story.states[party] = row["state"]
             self.story.terms_hash[party] = row["terms_hash"]

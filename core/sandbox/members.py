@@ -65,7 +65,9 @@ class Members:
         await self.wallet.stop()
         await self.caller.close()
 
-    async def enrol(self, customer: str, operator: Caller, limit_minor: int = LIMIT_MINOR) -> MemberEngine:
+    async def enrol(
+        self, customer: str, operator: Caller, limit_minor: int = LIMIT_MINOR
+    ) -> MemberEngine:
         """Invite this customer, and let his wallet join."""
         identity = identity_of(customer)
         network = self._network
@@ -73,7 +75,10 @@ class Members:
             "POST",
             f"{network.operators['agency']}/invitations",
             msgspec.json.encode(
-                {"identity": identity, "limit": {"currency": network.plan.currency, "minor": limit_minor}}
+                {
+                    "identity": identity,
+                    "limit": {"currency": network.plan.currency, "minor": limit_minor},
+                }
             ),
             {**network.bearer("agency"), "Content-Type": "application/json"},
         )
@@ -93,7 +98,9 @@ class Members:
         wallet.trust_in(trust["approval"], trust["keys"][0]["x"])
         now = wallet.node.clock.milliseconds() // 1000
         raw = answer.lines[0]
-        found: Any = await wallet.node.writer.submit(lambda unit: wallet.node.directory.learn(unit, raw, now))
+        found: Any = await wallet.node.writer.submit(
+            lambda unit: wallet.node.directory.learn(unit, raw, now)
+        )
         seed = wallet.node.clock.entropy(32)
         row = MembershipRow(
             kid=SigningKey(seed).kid,

@@ -79,7 +79,9 @@ class NodeProcess:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 if self._process is not None and self._process.poll() is not None:
-                    log.warning("%s ended with %s; starting it again", self.name, self._process.returncode)
+                    log.warning(
+                        "%s ended with %s; starting it again", self.name, self._process.returncode
+                    )
                     self.restarts += 1
                     self._close()
                     self.start()

@@ -39,7 +39,9 @@ class Shop:
         """
         body = msgspec.json.encode(order)
         headers = {**self._headers, "Idempotency-Key": key}
-        answer = await patiently(lambda: self._caller.call("POST", f"{self._url}/offers", body, headers))
+        answer = await patiently(
+            lambda: self._caller.call("POST", f"{self._url}/offers", body, headers)
+        )
         content = msgspec.json.decode(answer.body)
         if answer.status != 200:  # noqa: PLR2004
             raise PeerFault(fault(str(content.get("code"))), str(content.get("detail", "")))

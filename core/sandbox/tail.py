@@ -35,7 +35,9 @@ class Tail:
     """Follows several nodes' evidence. `databases`: by the sender's name; `seen`: called with each message, in order of time."""
 
     def __init__(self, databases: Mapping[str, str], seen: Callable[[Passed], None]) -> None:
-        self._engines = {name: open_database(url, exclusive=False).reader() for name, url in databases.items()}
+        self._engines = {
+            name: open_database(url, exclusive=False).reader() for name, url in databases.items()
+        }
         self._last = dict.fromkeys(databases, 0)
         self._seen = seen
         self.passed: list[Passed] = []
@@ -52,7 +54,10 @@ class Tail:
         for sender, engine in self._engines.items():
             statement = (
                 sa.select(entries.c.position, entries.c.at, entries.c.name, entries.c.counterpart)
-                .where(entries.c.position > self._last[sender], entries.c.direction == Direction.SENT.value)
+                .where(
+                    entries.c.position > self._last[sender],
+                    entries.c.direction == Direction.SENT.value,
+                )
                 .order_by(entries.c.position)
             )
             with engine.connect() as connection:
@@ -72,4 +77,10 @@ class Tail:
 def role_of(principal: str) -> str:
     """The party's role, as people say it."""
     kind = kind_of(principal)
-    return "member" if principal.startswith(("device:", "order-key:")) else "new program" if kind == "unregistered" else kind
+    return (
+        "member"
+        if principal.startswith(("device:", "order-key:"))
+        else "new program"
+        if kind == "unregistered"
+        else kind
+    )

@@ -132,7 +132,10 @@ class Writer:
                 self._done(thread, works)
 
     def _in_thread(
-        self, thread: ThreadPoolExecutor, works: list[_Work[Any]], do: Callable[[], Exception | None]
+        self,
+        thread: ThreadPoolExecutor,
+        works: list[_Work[Any]],
+        do: Callable[[], Exception | None],
     ) -> None:
         loop = self._loop
 

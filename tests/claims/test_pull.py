@@ -7,6 +7,7 @@ from core.sandbox.network import Maker
 from tests.claims import elements
 from tests.claims.conftest import Buying
 from tests.world.nodes import FRESH, Networks, Running
+from tests.world.written import Row
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +41,7 @@ async def agencies_are_accessed_again_and_again(running: Running) -> None:
     assert held(running)["epoch"] > first["epoch"]
 
 
-def held(running: Running) -> dict[str, int | bytes]:
+def held(running: Running) -> Row:
     return running.merchant.written.row(
         "SELECT epoch, raw, confirmed_at FROM guarantees WHERE party = ?",
         running.parties["agency"],

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -215,7 +215,7 @@ def start_node(kind: str, folder: Path, host: str, *more: str) -> NodeUnderTest:
 
 
 @contextmanager
-def running(folder: Path, **plan: Any) -> Iterator[Running]:
+def running(folder: Path, **plan: Any) -> Generator[Running]:
     """A network of its own, for a test that breaks things."""
     network = Network(Plan(folder=folder, **plan))
     _run(network.__aenter__())

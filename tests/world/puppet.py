@@ -170,7 +170,8 @@ class Puppet:
 
     def ask_registration(self, approval: Place, request: RegistrationRequest, **how: Any) -> Reply:
         """Ask, and keep nothing of the answer."""
-        return send(approval, request, self.key, "unregistered", **{"address": self.address, **how})
+        chosen: dict[str, Any] = {"address": self.address, **how}
+        return send(approval, request, self.key, "unregistered", **chosen)
 
     def register(self, running: Running, minor: int = 10**9, **changes: Any) -> Puppet:
         """Become a party."""

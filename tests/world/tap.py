@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any, ClassVar
@@ -69,7 +69,7 @@ def _pump(source: socket.socket, sink: socket.socket, heard: bytearray | None) -
 
 
 @contextmanager
-def tapped(host: str, url: str) -> Iterator[Tap]:
+def tapped(host: str, url: str) -> Generator[Tap]:
     """A tap in front of this server."""
     address, _, port = url.removeprefix("http://").rpartition(":")
     tap = Tap(host, (address, int(port)))

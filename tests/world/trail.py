@@ -76,11 +76,7 @@ class Trail:
 
     def position(self, at: str, found: Verified[Any]) -> int:
         """Where a message stands in a party's chain of evidence."""
-        (entry,) = [
-            entry
-            for entry in self.written[at].entries(type(found.message))
-            if entry.raw == found.raw
-        ]
+        (entry,) = [entry for entry in self.written[at].entries() if entry.raw == found.raw]
         return entry.position
 
     def _found(

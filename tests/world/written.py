@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -113,7 +113,7 @@ class Written:
 
 
 @contextmanager
-def unchanged(*books: Written, but: Collection[str] = ()) -> Iterator[None]:
+def unchanged(*books: Written, but: Collection[str] = ()) -> Generator[None]:
     """What happens inside changes nothing that these parties keep, `but` in these tables."""
     before = [each.contents() for each in books]
     yield

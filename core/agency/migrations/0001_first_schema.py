@@ -87,6 +87,14 @@ def upgrade() -> None:
     sa.Column('value', sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint('name')
     )
+    op.create_table('strangers',
+    sa.Column('slot', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.Column('name', sa.String(length=60), nullable=False),
+    sa.Column('code', sa.String(length=60), nullable=False),
+    sa.Column('raw', sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint('slot')
+    )
     op.create_table('devices',
     sa.Column('kid', sa.String(length=43), nullable=False),
     sa.Column('key', sa.String(length=43), nullable=False),
@@ -205,6 +213,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_devices_member'))
 
     op.drop_table('devices')
+    op.drop_table('strangers')
     op.drop_table('settings')
     with op.batch_alter_table('outbox', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_outbox_recipient'))

@@ -87,6 +87,14 @@ def upgrade() -> None:
     sa.Column('value', sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint('name')
     )
+    op.create_table('strangers',
+    sa.Column('slot', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.Column('name', sa.String(length=60), nullable=False),
+    sa.Column('code', sa.String(length=60), nullable=False),
+    sa.Column('raw', sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint('slot')
+    )
     op.create_table('memberships',
     sa.Column('kid', sa.String(length=43), nullable=False),
     sa.Column('agency', sa.String(length=40), nullable=False),
@@ -134,6 +142,7 @@ def downgrade() -> None:
 
     op.drop_table('purchases')
     op.drop_table('memberships')
+    op.drop_table('strangers')
     op.drop_table('settings')
     with op.batch_alter_table('outbox', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_outbox_recipient'))

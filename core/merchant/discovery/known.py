@@ -49,7 +49,9 @@ def by_party(turn: Turn, directory: Directory, party: str) -> KnownAgency:
     return opened(turn, directory, row, None)
 
 
-def opened(turn: Turn, directory: Directory, row: KnownGuarantee, fresh_seconds: int | None) -> KnownAgency:
+def opened(
+    turn: Turn, directory: Directory, row: KnownGuarantee, fresh_seconds: int | None
+) -> KnownAgency:
     """Check a kept guarantee again: signature, expiry, freshness."""
     if fresh_seconds is not None and row.confirmed_at + fresh_seconds < turn.now:
         raise PeerFault(fault("guarantee_stale"), row.party)
@@ -59,11 +61,11 @@ def opened(turn: Turn, directory: Directory, row: KnownGuarantee, fresh_seconds:
     return KnownAgency(found.message, found.digest)
 
 
-def withdraw(turn: Turn, directory: Directory, party: str) -> None:
-    """This agency is guaranteed no longer."""
+def withdraw(turn: Turn, directory: Directory, party: str, epoch: int) -> None:
+    """This agency is guaranteed no longer, since `epoch`; an older word than the known one is ignored."""
     row = turn.unit.get(GUARANTEES, party)
-    if row is not None and not row.withdrawn:
-        turn.unit.put(GUARANTEES, msgspec.structs.replace(row, withdrawn=1))
+    if row is not None and not row.withdrawn and row.epoch < epoch:
+        turn.unit.put(GUARANTEES, msgspec.structs.replace(row, withdrawn=1, epoch=epoch - 1))
         turn.unit.after(lambda: directory.forget(party))
 
 

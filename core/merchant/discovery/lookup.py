@@ -21,10 +21,14 @@ def search(turn: Turn, order: OrderRow, approval: str) -> None:
     turn.send(message, approval, order.deadline or turn.now)
 
 
-def found(turn: Turn, directory: Directory, order: OrderRow, received: Verified[AgencyFound]) -> KnownAgency:
+def found(
+    turn: Turn, directory: Directory, order: OrderRow, received: Verified[AgencyFound]
+) -> KnownAgency:
     """Approval's answer: the agency, which must be the one that introduced the buyer. Raises `guarantee_invalid`."""
     message = received.message
     directory.learn(turn.unit, message.guarantee, turn.now)
     if message.anonymous_id_digest != order.anonymous_id_digest or message.agency != order.agency:
-        raise PeerFault(fault("guarantee_invalid"), "another agency than the one that introduced the buyer")
+        raise PeerFault(
+            fault("guarantee_invalid"), "another agency than the one that introduced the buyer"
+        )
     return by_party(turn, directory, message.agency)

@@ -78,14 +78,18 @@ def _digests(turn: Turn) -> dict[str, str]:
 
 
 def _keep(
-    turn: Turn, node: Node, index: DirectoryIndex, fetched: dict[str, bytes], missing: dict[str, str]
+    turn: Turn,
+    node: Node,
+    index: DirectoryIndex,
+    fetched: dict[str, bytes],
+    missing: dict[str, str],
 ) -> None:
     for raw in fetched.values():
         node.directory.learn(turn.unit, raw, turn.now)
     listed = {entry.agency for entry in index.agencies}
     for row in known_agencies(turn):
         if row.party not in listed:
-            withdraw(turn, node.directory, row.party)
+            withdraw(turn, node.directory, row.party, index.epoch)
         elif row.party not in missing and row.party not in fetched:
             turn.unit.put(GUARANTEES, msgspec.structs.replace(row, confirmed_at=turn.now))
     turn.put_setting("directory_epoch", str(index.epoch))

@@ -18,4 +18,4 @@ def pushed(turn: Turn, directory: Directory, received: Verified[DirectoryPush]) 
     for guarantee in received.message.guarantees:
         directory.learn(turn.unit, guarantee, turn.now)
     for party in received.message.withdrawn:
-        withdraw(turn, directory, party)
+        withdraw(turn, directory, party, received.message.epoch)

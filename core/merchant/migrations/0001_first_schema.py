@@ -87,6 +87,14 @@ def upgrade() -> None:
     sa.Column('value', sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint('name')
     )
+    op.create_table('strangers',
+    sa.Column('slot', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('at', sa.BigInteger(), nullable=False),
+    sa.Column('name', sa.String(length=60), nullable=False),
+    sa.Column('code', sa.String(length=60), nullable=False),
+    sa.Column('raw', sa.LargeBinary(), nullable=False),
+    sa.PrimaryKeyConstraint('slot')
+    )
     op.create_table('anonymous_ids',
     sa.Column('digest', sa.String(length=43), nullable=False),
     sa.Column('offer_hash', sa.String(length=43), nullable=False),
@@ -173,6 +181,7 @@ def downgrade() -> None:
 
     op.drop_table('idempotency_keys')
     op.drop_table('anonymous_ids')
+    op.drop_table('strangers')
     op.drop_table('settings')
     with op.batch_alter_table('outbox', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_outbox_recipient'))

@@ -91,7 +91,11 @@ def _row(row: dict[str | None, str | None]) -> tuple[str, str | None, InvoiceLin
     quantity = int(row["Quantity"] or "")
     customer = (row["CustomerID"] or "").strip().removesuffix(".0") or None
     description = " ".join((row["Description"] or "").split())
-    return number, customer, InvoiceLine(sku, description, quantity, price_text(row["UnitPrice"] or ""))
+    return (
+        number,
+        customer,
+        InvoiceLine(sku, description, quantity, price_text(row["UnitPrice"] or "")),
+    )
 
 
 def price_text(text: str) -> str:

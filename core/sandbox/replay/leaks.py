@@ -31,7 +31,9 @@ class Needles:
     members: frozenset[bytes]
 
 
-def needles(identities: Iterable[Mapping[str, str]], kids: Iterable[str], members: Iterable[str]) -> Needles:
+def needles(
+    identities: Iterable[Mapping[str, str]], kids: Iterable[str], members: Iterable[str]
+) -> Needles:
     """All of every member's identifiers."""
     known = list(identities)
     return Needles(
@@ -67,7 +69,9 @@ def _messages(url: str) -> Iterator[tuple[str, bytes]]:
     engine = open_database(url, exclusive=False).reader()
     try:
         with engine.connect() as connection:
-            for name, raw in connection.execute(sa.select(journal.entries.c.name, journal.entries.c.raw)):
+            for name, raw in connection.execute(
+                sa.select(journal.entries.c.name, journal.entries.c.raw)
+            ):
                 yield name, raw
     finally:
         engine.dispose()

@@ -15,9 +15,9 @@ from core.exchange.peers import HttpCaller, Reach
 from core.member.engine import MemberEngine
 from core.member.rows import PurchaseState
 from core.protocol.faults import OurFault, PeerFault, fault
+from core.sandbox.books import Comparison, compare
 from core.sandbox.members import Members
 from core.sandbox.network import Network, Plan
-from core.sandbox.books import Comparison, compare
 from core.sandbox.replay.invoices import Invoice, Reading
 from core.sandbox.replay.leaks import needles, search
 from core.sandbox.shop import Shop, patiently
@@ -56,7 +56,9 @@ class Outcome:
             "books_agree": found.agree,
             "identity_leaks": len(self.leaks),
             "seconds": round(self.seconds, 3),
-            "purchases_per_second": round(found.verified / self.seconds, 1) if self.seconds else 0.0,
+            "purchases_per_second": round(found.verified / self.seconds, 1)
+            if self.seconds
+            else 0.0,
             "enrolment_seconds": round(self.enrolment_seconds, 3),
             "node_restarts": self.restarts,
             "sample_order": self.sample_order,
@@ -66,7 +68,9 @@ class Outcome:
 class Replay:
     """Runs the purchase invoices of a file. `tick`: called after each of them, for a progress bar."""
 
-    def __init__(self, plan: Plan, reading: Reading, concurrency: int, tick: Callable[[str], None]) -> None:
+    def __init__(
+        self, plan: Plan, reading: Reading, concurrency: int, tick: Callable[[str], None]
+    ) -> None:
         self.network = Network(plan)
         self._purchases = [invoice for invoice in reading.invoices if not invoice.cancels]
         self._concurrency = concurrency
@@ -87,7 +91,9 @@ class Replay:
             try:
                 async with members:
                     await self._enrol(members, shop_caller)
-                    shop = Shop(shop_caller, network.operators["merchant"], network.bearer("merchant"))
+                    shop = Shop(
+                        shop_caller, network.operators["merchant"], network.bearer("merchant")
+                    )
                     begun = time.perf_counter()
                     await self._orders(members, shop)
                     self.outcome.seconds = time.perf_counter() - begun
@@ -101,7 +107,9 @@ class Replay:
     async def _enrol(self, members: Members, caller: HttpCaller) -> None:
         begun = time.perf_counter()
         gate = asyncio.Semaphore(ENROLLING)
-        customers = dict.fromkeys(invoice.customer for invoice in self._purchases if invoice.customer)
+        customers = dict.fromkeys(
+            invoice.customer for invoice in self._purchases if invoice.customer
+        )
 
         async def one(customer: str) -> None:
             async with gate:
@@ -167,7 +175,9 @@ class Replay:
         sought = needles(members.identities.values(), kids, members.numbers.values())
         outside = ("merchant", "approval")
         self.outcome.leaks = search(
-            [network.folder(party) for party in outside], [databases[party] for party in outside], sought
+            [network.folder(party) for party in outside],
+            [databases[party] for party in outside],
+            sought,
         )
 
 
@@ -177,7 +187,12 @@ def order_of(invoice: Invoice, currency: str) -> dict[str, Any]:
         "currency": currency,
         "reference": invoice.number,
         "lines": [
-            {"sku": line.sku, "description": line.description, "quantity": line.quantity, "unit_price": line.unit_price}
+            {
+                "sku": line.sku,
+                "description": line.description,
+                "quantity": line.quantity,
+                "unit_price": line.unit_price,
+            }
             for line in invoice.lines
         ],
     }
