@@ -1,1 +1,1 @@
-"""The settlement agency: knows its members, asks them, bills them, and tells nobody who they are."""
+"""The settlement agency: knows its members, asks and bills them, tells nobody who they are."""

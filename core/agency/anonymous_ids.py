@@ -1,4 +1,7 @@
-"""Anonymous IDs: made here (claim 1) or by the wallet (claims 10, 19), one-time, for one merchant and one offer, opened here alone."""
+"""Anonymous IDs: made here (claim 1) or by the wallet (claims 10, 19), opened here alone.
+
+Each is good once, for one merchant and one offer.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ LIFETIME: Final = 900
 
 
 class AnonymousIds:
-    """Makes, registers, introduces and opens anonymous IDs. `sealing_seed`: the X25519 key that wallets seal to."""
+    """Makes, registers, introduces and opens anonymous IDs.
+
+    `sealing_seed`: of the X25519 key that wallets seal to.
+    """
 
     def __init__(self, sealing_seed: bytes, membership: Membership, approval: str) -> None:
         self._seed = sealing_seed
@@ -40,7 +46,10 @@ class AnonymousIds:
         self._approval = approval
 
     def requested(self, turn: Turn, received: Verified[AnonymousIdRequest]) -> None:
-        """A member wants to be introduced (claim 1): register the digest first, so that the merchant's search finds it."""
+        """A member wants to be introduced (claim 1).
+
+        The digest is registered first, so that the merchant's search finds it.
+        """
         message = received.message
         member = self._membership.member_of(turn, received.kid)
         rules.check_member(member, message.amount)
@@ -83,9 +92,10 @@ class AnonymousIds:
         turn.send(message, row.merchant, row.expires_at)
 
     def open(self, turn: Turn, request: BillingRequest, merchant: str) -> IntroductionRow:
-        """Who is behind an anonymous ID, and that it may be billed on, now, by this merchant, for this offer.
+        """Who is behind an anonymous ID that may be billed on, now, by this merchant, for this offer.
 
-        Raises `anonymous_id_unknown`, `_wrong_merchant`, `_expired`, `_reused`. The ID is used up with this commit.
+        Raises `anonymous_id_unknown`, `_wrong_merchant`, `_expired`, `_reused`. The ID is used up
+        with this commit.
         """
         fingerprint = anonymous_id_digest(request.anonymous_id)
         row = turn.unit.get(INTRODUCTIONS, fingerprint) or self._unsealed(
@@ -100,17 +110,16 @@ class AnonymousIds:
         code, _, sealed = request.anonymous_id.partition(".")
         if code != turn.setting("routing_code"):
             raise PeerFault(fault("anonymous_id_unknown"), "another agency's")
-        inner = unwrap(open_sealed(self._seed, unb64url(sealed)))
-        found = turn.unit.get(DEVICES, inner.kid)
-        if found is None or inner.kind is not SealedIntroduction:
-            raise PeerFault(fault("anonymous_id_unknown"))
-        opened: Verified[Any] = verify(
-            inner, PublicKey(found.key), audience=turn.identity.principal, now=turn.now
-        )
+        try:
+            opened = self._opened(turn, unb64url(sealed))
+        except PeerFault as error:
+            expired = error.fault.code == "expired"
+            code = "anonymous_id_expired" if expired else "anonymous_id_unknown"
+            raise PeerFault(fault(code)) from error
         message: SealedIntroduction = opened.message
         return IntroductionRow(
             digest=fingerprint,
-            kid=inner.kid,
+            kid=opened.kid,
             merchant=message.merchant,
             offer_hash=message.offer_hash,
             order_key=message.order_key,
@@ -118,3 +127,13 @@ class AnonymousIds:
             used=0,
             anonymous_id=None,
         )
+
+    def _opened(self, turn: Turn, sealed: bytes) -> Verified[SealedIntroduction]:
+        inner = unwrap(open_sealed(self._seed, sealed))
+        found = turn.unit.get(DEVICES, inner.kid)
+        if found is None or inner.kind is not SealedIntroduction:
+            raise PeerFault(fault("anonymous_id_unknown"))
+        opened: Verified[Any] = verify(
+            inner, PublicKey(found.key), audience=turn.identity.principal, now=turn.now
+        )
+        return opened

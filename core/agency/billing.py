@@ -1,8 +1,9 @@
-"""An order at the agency: billing request, vouch, consent, reports, recorded (rows 4–8, 10)."""
+"""An order at the agency: billing request, vouch, consent, reports, recorded (rows 4 to 8, 10)."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -58,6 +59,16 @@ _FINAL_FOR_REPORT: Final = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """An end without a sale. `release`: approval still holds a reservation and has to be told."""
+
+    state: OrderState
+    result: Ending
+    reason: str
+    release: bool = True
+
+
 class Billing:
     """The agency's orders. `methods`: how this agency bills, in order of preference."""
 
@@ -70,7 +81,10 @@ class Billing:
         self._methods = methods
 
     def asked(self, turn: Turn, received: Verified[BillingRequest]) -> Refusal | None:
-        """Row 4: a merchant asks to be paid. Credit is reserved, approval asked to vouch (row 5)."""
+        """Row 4: a merchant asks to be paid.
+
+        Credit is reserved, approval asked to vouch (row 5).
+        """
         request, merchant = received.message, received.issuer
         introduction = self._ids.open(turn, request, merchant)
         terms = rules.terms_of(
@@ -87,7 +101,7 @@ class Billing:
             member = self._member_behind(turn, introduction.kid, terms)
         except PeerFault as error:
             # The merchant learns that this buyer cannot be billed, and nothing of why.
-            self._tell(turn, introduction.kid, terms.offer_hash, None, "refused", error.fault.code)
+            self._refuse(turn, introduction.kid, terms.offer_hash, error.fault.code)
             return Refusal(code="declined", detail="", subject=terms.offer_hash)
         turn.unit.put(MEMBERS, rules.reserve(member, terms.amount.minor))
         ref = reference(terms)
@@ -140,7 +154,7 @@ class Billing:
         try:
             method = rules.payment_method(self._methods, guarantee.payment_methods)
         except PeerFault:
-            self._end(turn, order, OrderState.REFUSED, "refused", "no_payment_method", release=True)
+            self._end(turn, order, _End(OrderState.REFUSED, "refused", "no_payment_method"))
             return
         answer_by = min(
             turn.now + rules.MEMBER_SECONDS, message.vouched_until - 60, terms.expires_at
@@ -175,7 +189,7 @@ class Billing:
         if order.state is not OrderState.AWAIT_MEMBER:
             return
         if event is Event.DECLINED:
-            self._end(turn, order, step.then, "declined", "declined", release=True)
+            self._end(turn, order, _End(step.then, "declined", "declined"))
             return
         order = msgspec.structs.replace(
             order,
@@ -188,7 +202,10 @@ class Billing:
         self._complete(turn, order, "confirmed", "")
 
     def recorded(self, turn: Turn, received: Verified[RecordedNotice]) -> None:
-        """Row 10: approval has recorded the sale; from here on, and not earlier, the member owes the amount."""
+        """Row 10: approval has recorded the sale.
+
+        From here on, and not earlier, the member owes the amount.
+        """
         message = received.message
         order = self._order(turn, message.order)
         rules.check_reference(message.order, terms_in(order))
@@ -208,15 +225,14 @@ class Billing:
                 recorded_at=message.recorded_at,
             ),
         )
-        self._tell(
-            turn,
-            order.kid,
-            order.offer_hash,
-            message.order,
-            "recorded",
-            "",
-            received.raw.decode("ascii"),
+        result = PurchaseResult(
+            offer_hash=order.offer_hash,
+            order=message.order,
+            reason="",
+            recorded=received.raw.decode("ascii"),
+            result="recorded",
         )
+        turn.send(result, device(order.kid), turn.now + PurchaseResult.lifetime)
 
     def failed(self, turn: Turn, received: Verified[VerificationFailed]) -> None:
         """Approval says that this order will not be a sale."""
@@ -241,7 +257,7 @@ class Billing:
             return
         if asked.name == MerchantSearch.name and order.state is OrderState.VOUCH_SENT:
             step = rules.ORDERS.next(order.state, Event.VOUCH_REFUSED)
-            self._end(turn, order, step.then, "refused", code, release=False)
+            self._end(turn, order, _End(step.then, "refused", code, release=False))
         elif asked.name == TransactionReport.name and code in _FINAL_FOR_REPORT:
             self._fail(turn, order, code)
 
@@ -255,8 +271,8 @@ class Billing:
                 turn.unit.put(ORDERS, again)
                 self._report(turn, again, terms_in(again))
                 continue
-            ending: Ending = "refused" if step.then is OrderState.REFUSED else "expired"
-            self._end(turn, order, step.then, ending, "order_expired", release=True)
+            result: Ending = "refused" if step.then is OrderState.REFUSED else "expired"
+            self._end(turn, order, _End(step.then, result, "order_expired"))
         return len(due)
 
     def state(self, turn: Turn, received: Verified[StateQuery]) -> StateAnswer:
@@ -305,33 +321,24 @@ class Billing:
             return
         step = rules.ORDERS.next(order.state, Event.FAILED)
         if step.then is not OrderState.VOIDED:
-            self._end(turn, order, step.then, "expired", reason, release=False)
+            self._end(turn, order, _End(step.then, "expired", reason, release=False))
             return
         self._free(turn, order)
         turn.unit.put(
             ORDERS, msgspec.structs.replace(order, state=step.then, deadline=None, reason=reason)
         )
-        self._tell(turn, order.kid, order.offer_hash, reference(terms_in(order)), "failed", reason)
+        self._tell(turn, order.kid, reference(terms_in(order)), "failed", reason)
 
-    def _end(
-        self,
-        turn: Turn,
-        order: OrderRow,
-        state: OrderState,
-        ending: Ending,
-        reason: str,
-        *,
-        release: bool,
-    ) -> None:
+    def _end(self, turn: Turn, order: OrderRow, end: _End) -> None:
         ref = reference(terms_in(order))
         self._free(turn, order)
-        turn.unit.put(
-            ORDERS, msgspec.structs.replace(order, state=state, deadline=None, reason=reason)
-        )
-        if release:
-            turn.send(VouchRelease(order=ref, reason=ending), self._approval, turn.now + 86_400)
-        self._complete(turn, order, ending, reason)
-        self._tell(turn, order.kid, order.offer_hash, ref, ending, reason)
+        ended = msgspec.structs.replace(order, state=end.state, deadline=None, reason=end.reason)
+        turn.unit.put(ORDERS, ended)
+        if end.release:
+            given_up = VouchRelease(order=ref, reason=end.result)
+            turn.send(given_up, self._approval, turn.now + 86_400)
+        self._complete(turn, order, end.result, end.reason)
+        self._tell(turn, order.kid, ref, end.result, end.reason)
 
     def _free(self, turn: Turn, order: OrderRow) -> None:
         member = turn.unit.get(MEMBERS, order.member)
@@ -343,20 +350,20 @@ class Billing:
         sent: Any = verify_as_evidence(unwrap(asked.raw), turn.identity.key.public).message
         row = turn.unit.get(INTRODUCTIONS, anonymous_id_digest(sent.anonymous_id))
         if row is not None:
-            self._tell(turn, row.kid, row.offer_hash, None, "refused", code)
+            self._refuse(turn, row.kid, row.offer_hash, code)
+
+    def _refuse(self, turn: Turn, kid: str, offer_hash: str, reason: str) -> None:
+        # Before there is an order: the member knows the purchase by its offer.
+        message = PurchaseResult(
+            offer_hash=offer_hash, order=None, reason=reason, recorded=None, result="refused"
+        )
+        turn.send(message, device(kid), turn.now + PurchaseResult.lifetime)
 
     def _tell(
-        self,
-        turn: Turn,
-        kid: str,
-        offer_hash: str,
-        order: OrderRef | None,
-        result: Literal["recorded", "declined", "expired", "refused", "failed"],
-        reason: str,
-        recorded: str | None = None,
+        self, turn: Turn, kid: str, ref: OrderRef, result: Ending | Literal["failed"], reason: str
     ) -> None:
         message = PurchaseResult(
-            offer_hash=offer_hash, order=order, reason=reason, recorded=recorded, result=result
+            offer_hash=ref.offer_hash, order=ref, reason=reason, recorded=None, result=result
         )
         turn.send(message, device(kid), turn.now + PurchaseResult.lifetime)
 

@@ -1,4 +1,7 @@
-"""Members: invitations, devices, log-in (row 1). A member's identity never leaves this room's tables."""
+"""Members: invitations, devices, log-in (row 1).
+
+A member's identity never leaves this room's tables.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ NEVER: Final = 2**53
 
 
 class Membership:
-    """Who is a member, by which device. `secret`: 32 bytes, for challenges that need not be stored."""
+    """Who is a member, by which device.
+
+    `secret`: 32 bytes, for challenges that need not be stored.
+    """
 
     def __init__(
         self, secret: bytes, known: Callable[[Contact], None], methods: tuple[str, ...]
@@ -50,7 +56,10 @@ class Membership:
     def invite(
         self, turn: Turn, identity: dict[str, Any], limit: Money, expires_at: int
     ) -> tuple[str, str]:
-        """A new member and an invitation for his first device. Returns (member, invitation code)."""
+        """A new member and an invitation for his first device.
+
+        Returns (member, invitation code).
+        """
         exponent(limit.currency)
         member = turn.clock.entropy(16).hex()
         row = MemberRow(
@@ -75,7 +84,11 @@ class Membership:
         return code
 
     def enrol(self, turn: Turn, received: Verified[EnrolmentRequest]) -> EnrolmentGranted:
-        """A device joins. An invitation that this very device has used is honoured again: its answer may have been lost."""
+        """A device joins.
+
+        An invitation that this very device has used is honoured again: its answer may have been
+        lost. Raises `invitation_refused`, and what `check_member` raises.
+        """
         message = received.message
         invitation = turn.unit.get(INVITATIONS, digest(message.invitation.encode()))
         if (
@@ -99,7 +112,10 @@ class Membership:
         )
 
     def challenge(self, now: int) -> SessionChallenge:
-        """Something to sign that nobody could have signed earlier; it carries its own time and proof, so nothing is stored."""
+        """Something to sign that nobody could have signed earlier.
+
+        It carries its own time and proof, so nothing is stored.
+        """
         stamp = now.to_bytes(8, "big")
         return SessionChallenge(nonce=b64url(stamp + self._proof(stamp)))
 

@@ -26,7 +26,10 @@ MAX_IDENTITY = 4000
 
 
 class InvitationWish(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A new member: what the agency knows him by, his credit limit, how long the invitation holds (seconds)."""
+    """A new member: what the agency knows him by, and his credit limit.
+
+    `expires_in`: how long the invitation holds, in seconds.
+    """
 
     identity: dict[str, str]
     limit: Money
@@ -88,13 +91,16 @@ def agency_api(server: AgencyServer, token: bytes, endpoint: str) -> Litestar:
         many = await node.writer.submit(
             lambda unit: unit.query(sa.select(sa.func.count()).select_from(members))
         )
-        return {"orders": {state: count for state, count in rows}, "members": many[0][0]}
+        return {"orders": {row[0]: row[1] for row in rows}, "members": many[0][0]}
 
     routes = licensee_routes(server.licensee, server.register)
     return operator_app("agency", [*routes, invite, change, figures], token)
 
 
 def invitation_link(endpoint: str, server: AgencyServer, code: str) -> str:
-    """`surety://join/<agency host>/<code>#<approval>.<approval's key>`: whom to join, and whose word to trust."""
+    """Whom to join, and whose word to trust.
+
+    `surety://join/<agency host>/<code>#<approval>.<approval's key>`.
+    """
     trust = server.licensee.trust
     return f"surety://join/{endpoint.partition('://')[2]}/{code}#{trust.principal}.{trust.key.x}"

@@ -1,4 +1,7 @@
-"""What an agency keeps, as plain rows. Here, and only here, members have names. Times in seconds, amounts in minor units."""
+"""What an agency keeps, as plain rows. Here, and only here, members have names.
+
+Times in seconds, amounts in minor units.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ class OrderState(StrEnum):
 
 
 class MemberRow(msgspec.Struct, frozen=True):
-    """A member. `identity`: JSON with whatever the agency knows him by; `reserved` for open orders, `owed` for sales."""
+    """A member. `identity`: JSON with whatever the agency knows him by.
+
+    `reserved` for open orders, `owed` for sales.
+    """
 
     member: str
     identity: str
@@ -47,7 +53,10 @@ class MemberRow(msgspec.Struct, frozen=True):
 
 
 class InvitationRow(msgspec.Struct, frozen=True):
-    """An invitation by its SHA-256: for one device of one member. `kid`: the device that used it."""
+    """An invitation by its SHA-256: for one device of one member.
+
+    `kid`: the device that used it.
+    """
 
     code_hash: str
     member: str
@@ -73,9 +82,9 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class IntroductionRow(msgspec.Struct, frozen=True):
-    """An anonymous ID by its digest. Made here (lookup) or opened here (push, pull); `used`: 1 once it was billed on.
+    """An anonymous ID by its digest, made here (lookup) or opened here (push, pull).
 
-    `anonymous_id` is kept only until the merchant has it.
+    `used`: 1 once it was billed on. `anonymous_id` is kept only until the merchant has it.
     """
 
     digest: str
@@ -96,7 +105,10 @@ class RegistrationRow(msgspec.Struct, frozen=True):
 
 
 class OrderRow(msgspec.Struct, frozen=True):
-    """One order. `terms`, `offer`: canonical bytes; `deadline`: when something is due (null: nothing is)."""
+    """One order.
+
+    `terms`, `offer`: canonical bytes; `deadline`: when something is due (null: nothing is).
+    """
 
     merchant: str
     order_number: str

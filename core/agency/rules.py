@@ -1,4 +1,7 @@
-"""The agency's rules: an order from billing request to recorded sale as one table, credit, anonymous IDs. Pure."""
+"""The agency's rules: an order from billing request to recorded sale, as one table. Pure.
+
+And when credit may be given, and an anonymous ID be used.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,10 @@ ORDERS: Final = Table(
 
 
 def check_member(member: MemberRow | None, amount: Money | None = None) -> MemberRow:
-    """The member, if he may buy (for this amount). Raises `no_member`, `member_suspended`, `unsupported_currency`, `credit_exceeded`."""
+    """The member, if he may buy (for this amount).
+
+    Raises `no_member`, `member_suspended`, `unsupported_currency`, `credit_exceeded`.
+    """
     if member is None:
         raise PeerFault(fault("no_member"))
     if member.state is not MemberState.ACTIVE:
@@ -125,9 +131,10 @@ def owe(member: MemberRow, minor: int) -> MemberRow:
 def check_introduction(
     row: IntroductionRow, request: BillingRequest, merchant: str, now: int
 ) -> None:
-    """Raises unless this anonymous ID was made for this merchant, this offer and this order key, is fresh and unused.
+    """Raises unless this anonymous ID is fresh, unused, and made for just this.
 
-    `anonymous_id_wrong_merchant`, `anonymous_id_expired`, `anonymous_id_reused`.
+    That is: for this merchant, this offer and this order key. `anonymous_id_wrong_merchant`,
+    `anonymous_id_expired`, `anonymous_id_reused`.
     """
     made_for = (row.merchant, row.offer_hash, row.order_key)
     if made_for != (merchant, request.offer_hash, request.order_key):
@@ -138,13 +145,14 @@ def check_introduction(
         raise PeerFault(fault("anonymous_id_expired"))
 
 
-def terms_of(
+def terms_of(  # noqa: PLR0913 - what the terms are made of, each by its name
     request: BillingRequest, *, agency: str, merchant: str, id_digest: str, number: str, now: int
 ) -> Terms:
     """The order's terms, from a billing request that holds together.
 
-    Raises `terms_mismatch` (hashes), `amount_mismatch` (arithmetic), `wrong_issuer` (another merchant's offer),
-    `offer_expired`, `malformed` (a number without terms hash or the other way round).
+    Raises `terms_mismatch` (hashes), `amount_mismatch` (arithmetic), `wrong_issuer` (another
+    merchant's offer), `offer_expired`, `malformed` (a number without terms hash or the other way
+    round).
     """
     offer = request.offer
     if offer.merchant != merchant:
@@ -170,7 +178,10 @@ def terms_of(
 
 
 def check_consent(order: OrderRow, consent: Consent, kid: str, terms: Terms) -> Event:
-    """The event that a consent is. Raises `order_unknown` (another member's), `consent_mismatch` (not what was shown)."""
+    """The event that a consent is.
+
+    Raises `order_unknown` (another member's), `consent_mismatch` (not what was shown).
+    """
     if order.kid != kid:
         raise PeerFault(fault("order_unknown"))
     if consent.order != reference(terms) or consent.notice_digest != order.notice_digest:
@@ -185,7 +196,10 @@ def check_reference(shown: OrderRef, terms: Terms) -> None:
 
 
 def payment_method(own: tuple[str, ...], merchants: tuple[str, ...]) -> str:
-    """The first of the agency's methods that the merchant takes. Raises `refused` where there is none."""
+    """The first of the agency's methods that the merchant takes.
+
+    Raises `refused` where there is none.
+    """
     for method in own:
         if method in merchants:
             return method

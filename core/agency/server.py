@@ -66,7 +66,10 @@ SESSIONLESS: Final = (EnrolmentRequest, SessionRequest)
 
 
 class Collect(msgspec.Struct, forbid_unknown_fields=True):
-    """What a wallet asks its mailbox. `received`: what it has; `wait`: seconds it would wait for something new."""
+    """What a wallet asks its mailbox.
+
+    `received`: what it has; `wait`: seconds it would wait for something new.
+    """
 
     received: Annotated[tuple[MessageId, ...], Meta(max_length=64)] = ()
     wait: Annotated[float, Meta(ge=0, le=30)] = 0.0
@@ -77,7 +80,7 @@ class AgencyServer:
 
     schema = METADATA
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - a node's ports, and what its operator chose
         self,
         database: Database,
         clock: Clock,
@@ -193,7 +196,10 @@ class AgencyServer:
         await self.node.writer.submit(purge)
 
     async def _session(self, token: str | None) -> str:
-        """Whose session it is; kept in memory, so that a wallet that waits costs no look into the database."""
+        """Whose session it is.
+
+        Kept in memory, so that a wallet that waits costs no look into the database.
+        """
         held = self._sessions.get(token or "")
         if held is not None and held[1] * 1000 > self.node.clock.milliseconds():
             return held[0]

@@ -1,1 +1,1 @@
-"""The institution: vouches for agencies and merchants, cross-checks both sides' reports, records each sale."""
+"""The institution: vouches for both sides, cross-checks their reports, records each sale."""

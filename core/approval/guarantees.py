@@ -82,7 +82,10 @@ def issue(turn: Turn, row: PartyRow) -> PartyRow:
 
 
 def current(turn: Turn, row: PartyRow) -> str:
-    """The party's guarantee with at least half of its life before it; signed anew, and pushed, where needed."""
+    """The party's guarantee with at least half of its life before it.
+
+    Signed anew, and pushed, where needed.
+    """
     if row.guarantee_until < turn.now + GUARANTEE_SECONDS // 2:
         row = issue(turn, row)
         push_change(turn, row)
@@ -90,7 +93,10 @@ def current(turn: Turn, row: PartyRow) -> str:
 
 
 def push_change(turn: Turn, row: PartyRow) -> None:
-    """Tell every merchant that wants pushes what became of an agency (claim 10), and the agency, which hands it out itself."""
+    """Tell every merchant that wants pushes what became of an agency (claim 10).
+
+    And the agency, which hands its guarantee out itself.
+    """
     if row.kind != "agency":
         return
     active = row.state is Standing.ACTIVE
@@ -118,7 +124,7 @@ def push_all(turn: Turn, merchant: PartyRow) -> None:
 
 def index(turn: Turn) -> bytes:
     """The signed index of all active agencies (claim 19). Exact bytes."""
-    entries = []
+    entries: list[DirectoryEntry] = []
     for values in turn.unit.query(_ACTIVE_AGENCIES.order_by(parties.c.party)):
         row = PARTIES.load(values)
         held = current(turn, row)

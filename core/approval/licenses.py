@@ -1,15 +1,16 @@
-"""Serial numbers, registration, licenses, leases, information changes, suspension (claims 4–9)."""
+"""Serial numbers, registration, licenses, leases, changes, suspension (claims 4 to 9)."""
 
 from __future__ import annotations
 
 import hmac
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
+import sqlalchemy as sa
 
 from core.approval import rules
-from core.approval.books import LEDGERS, PARTIES, SERIALS
+from core.approval.books import LEDGERS, PARTIES, SERIALS, parties
 from core.approval.guarantees import current, issue, next_epoch, push_all, push_change
 from core.approval.rows import LedgerRow, PartyRow, SerialRow, SerialState, Standing
 from core.protocol.canonical import b64url, digest
@@ -42,12 +43,16 @@ if TYPE_CHECKING:
     from core.exchange.turn import Turn
     from core.protocol.envelope import Verified
 
+T = TypeVar("T")
 LEASE_SECONDS: Final = 86_400
 SEEN_EVERY: Final = 60
+_BY_KID = sa.select(parties.c.party).where(parties.c.kid == sa.bindparam("kid"))
 
 
 class Licenses:
-    """Who may take part. `license_secret`: the 32 bytes that license keys are derived from, so that a registration whose
+    """Who may take part.
+
+    `license_secret`: the 32 bytes that license keys are derived from, so that a registration whose
     answer was lost can be answered again although only the key's hash is kept.
     """
 
@@ -62,7 +67,10 @@ class Licenses:
         self._taken = taken
 
     def issue_serial(self, turn: Turn, kind: str, legal_name: str, caps: tuple[Money, ...]) -> str:
-        """A new serial number, bound to a contract. Only its hash is kept. Raises `unsupported_currency`."""
+        """A new serial number, bound to a contract; only its hash is kept.
+
+        Raises `unsupported_currency`.
+        """
         for cap in caps:
             exponent(cap.currency)
         serial = serial_number(turn.clock.entropy(SERIAL_BYTES))
@@ -119,6 +127,8 @@ class Licenses:
         self, turn: Turn, serial: SerialRow, received: Verified[RegistrationRequest]
     ) -> PartyRow:
         request = received.message
+        if turn.unit.query(_BY_KID, kid=received.kid):
+            raise PeerFault(fault("already_registered"))
         party = party_id(request.kind, turn.clock.entropy(10))
         row = issue(
             turn,
@@ -166,7 +176,10 @@ class Licenses:
         return row
 
     def renew(self, turn: Turn, received: Verified[LeaseRenewal]) -> LeaseRenewed | Refusal:
-        """A sign of life: the lease moves on. A counter that falls back, or another instance, betrays a clone."""
+        """A sign of life: the lease moves on.
+
+        A counter that falls back, or another instance, betrays a clone.
+        """
         row = self._row(turn, received.issuer)
         message = received.message
         if message.instance != row.instance or message.counter <= row.counter:
@@ -182,7 +195,10 @@ class Licenses:
         return LeaseRenewed(epoch=row.epoch, guarantee=guarantee, lease_until=row.lease_until)
 
     def change(self, turn: Turn, received: Verified[InformationChange]) -> InformationChanged:
-        """A party's own information changes; the directory moves on, and everybody who keeps it hears of it (claims 6, 7)."""
+        """A party's own information changes (claims 6, 7).
+
+        The directory moves on, and everybody who keeps it hears of it. Raises `change_refused`.
+        """
         row = self._row(turn, received.issuer)
         message = received.message
         if message.discovery is not None and row.kind != "merchant":
@@ -227,7 +243,10 @@ class Licenses:
         )
 
     def set_standing(self, turn: Turn, party: str, state: Standing, reason: str) -> PartyRow:
-        """Suspend, reinstate or revoke; counts from this commit on. Raises `party_unknown`, `party_revoked`."""
+        """Suspend, reinstate or revoke; counts from this commit on.
+
+        Raises `party_unknown`, `party_revoked`.
+        """
         row = self._row(turn, party)
         if row.state is Standing.REVOKED and state is not Standing.REVOKED:
             raise PeerFault(fault("party_revoked"), "a revoked party needs a new contract")
@@ -243,7 +262,7 @@ class Licenses:
             turn.unit.put(PARTIES, msgspec.structs.replace(row, last_seen=turn.now))
 
     def check_license(self, row: PartyRow, shown: str | None) -> None:
-        """Raises `license_invalid` unless the license key that came with the message is the party's."""
+        """Raises `license_invalid` unless the license key that came along is the party's."""
         if shown is None or not hmac.compare_digest(
             digest(shown.encode("utf-8", "replace")), row.license_hash
         ):
@@ -255,7 +274,7 @@ class Licenses:
         push_change(turn, row)
 
     def _limits(self, turn: Turn, row: PartyRow) -> tuple[Limits, ...]:
-        found = []
+        found: list[Limits] = []
         for cap in msgspec.json.decode(row.caps, type=list[Money]):
             ledger = turn.unit.get(LEDGERS, row.party, cap.currency)
             used = ledger.reserved + ledger.committed if ledger else 0
@@ -273,5 +292,5 @@ def _listed(values: tuple[str, ...]) -> str:
     return json.dumps(values)
 
 
-def _or(new: Any, old: Any) -> Any:
+def _or(new: T | None, old: T) -> T:
     return old if new is None else new

@@ -1,4 +1,7 @@
-"""The cross-check: vouch, report, verify, record (rows 5, 8, 9, 10). Nothing is a sale before this room says so."""
+"""The cross-check: vouch, report, verify, record (rows 5, 8, 9, 10).
+
+Nothing is a sale before this room says so.
+"""
 
 from __future__ import annotations
 

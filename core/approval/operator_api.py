@@ -103,6 +103,6 @@ def approval_api(server: ApprovalServer, token: bytes, endpoint: str) -> Litesta
         """How many orders are in which state, and what waits to be sent."""
         counted = sa.select(orders.c.state, sa.func.count()).group_by(orders.c.state)
         rows = await node.writer.submit(lambda unit: unit.query(counted))
-        return {"orders": {state: count for state, count in rows}, "queued": node.outbox.waiting}
+        return {"orders": {row[0]: row[1] for row in rows}, "queued": node.outbox.waiting}
 
     return operator_app("approval", [issue, withdraw, listed, standing, trust, status], token)

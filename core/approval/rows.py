@@ -37,7 +37,10 @@ class OrderState(StrEnum):
 
 
 class SerialRow(msgspec.Struct, frozen=True):
-    """A serial number by its SHA-256, and the contract it is bound to. `caps`: JSON list of money."""
+    """A serial number by its SHA-256, and the contract it is bound to.
+
+    `caps`: JSON list of money.
+    """
 
     serial_hash: str
     kind: str
@@ -51,7 +54,10 @@ class SerialRow(msgspec.Struct, frozen=True):
 
 
 class PartyRow(msgspec.Struct, frozen=True):
-    """A registered party and its license. Lists are JSON texts; `license_hash`: SHA-256 of the license key."""
+    """A registered party and its license.
+
+    Lists are JSON texts; `license_hash`: SHA-256 of the license key.
+    """
 
     party: str
     kind: str
@@ -81,7 +87,10 @@ class PartyRow(msgspec.Struct, frozen=True):
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
-    """An agency's exposure in one currency, kept, never summed from history. `records`: how many sales were recorded."""
+    """An agency's exposure in one currency, kept, never summed from history.
+
+    `records`: how many sales were recorded.
+    """
 
     agency: str
     currency: str
@@ -91,7 +100,10 @@ class LedgerRow(msgspec.Struct, frozen=True):
 
 
 class DigestRow(msgspec.Struct, frozen=True):
-    """An anonymous ID by its digest (lookup only). `merchant`: who asked for it first; nobody else gets an answer."""
+    """An anonymous ID by its digest (lookup only).
+
+    `merchant`: who asked for it first; nobody else gets an answer.
+    """
 
     digest: str
     agency: str
@@ -100,7 +112,10 @@ class DigestRow(msgspec.Struct, frozen=True):
 
 
 class OrderRow(msgspec.Struct, frozen=True):
-    """One order. `terms`: canonical bytes; `deadline`: when it expires unless it was recorded (null: no longer)."""
+    """One order.
+
+    `terms`: canonical bytes; `deadline`: when it expires unless it was recorded (null: no longer).
+    """
 
     agency: str
     merchant: str

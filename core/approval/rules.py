@@ -1,4 +1,4 @@
-"""Approval's rules: the cross-check of an order as one table, and when a guarantee may be given. Pure."""
+"""Approval's rules: the cross-check of an order as one table, and when to guarantee. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ HOLD_SECONDS: Final = 600 + 120
 
 
 class Event(StrEnum):
-    """What can happen to an order here. `…_DIFFERS`: the terms are not those that were vouched for."""
+    """What can happen to an order here.
+
+    `…_DIFFERS`: the terms are not those that were vouched for.
+    """
 
     VOUCH = "VOUCH"
     REPORT = "REPORT"
@@ -83,11 +86,17 @@ ORDERS: Final = Table(
         Row(S.RECORDED, Event.REPORT, S.RECORDED, ("recorded.notice",)),
     ),
 )
-"""The purchase as approval sees it. A recorded sale is recorded for good: what differs later is refused."""
+"""The purchase as approval sees it.
+
+A recorded sale is recorded for good: what differs later is refused.
+"""
 
 
 def check_standing(party: PartyRow | None, now: int) -> PartyRow:
-    """The party, if it may take part at this moment. Raises `party_unknown`, `party_suspended`, `party_revoked`, `lease_expired`."""
+    """The party, if it may take part at this moment.
+
+    Raises `party_unknown`, `party_suspended`, `party_revoked`, `lease_expired`.
+    """
     if party is None:
         raise PeerFault(fault("party_unknown"))
     if party.state is Standing.REVOKED:
@@ -108,7 +117,10 @@ def check_reference(order: OrderRef, terms: Terms) -> None:
 
 
 def compare(event: Event, order: OrderRow, terms: Terms) -> Event:
-    """`event` where every field equals the vouched terms (their hash covers each), else its `…_DIFFERS`."""
+    """`event` where every field equals the vouched terms, else its `…_DIFFERS`.
+
+    The terms' hash covers each field.
+    """
     if terms_hash(terms) == order.terms_hash and terms.offer_hash == order.offer_hash:
         return event
     return Event(f"{event}_DIFFERS")
@@ -176,9 +188,11 @@ def commit(ledger: LedgerRow, minor: int) -> LedgerRow:
 
 
 def check_serial(serial: SerialRow | None, request: RegistrationRequest, kid: str) -> SerialRow:
-    """The serial's row, if this request may use it. Raises `serial_refused`, the same whatever is wrong.
+    """The serial's row, if this request may use it.
 
-    A serial that this very key has used is allowed again: its answer may have been lost.
+    Raises `serial_refused`, the same whatever is wrong with it; `unsupported_currency`, `malformed`
+    where the request does not suit the contract. A serial that this very key has used is allowed
+    again: its answer may have been lost.
     """
     refused = PeerFault(fault("serial_refused"))
     if serial is None or serial.kind != request.kind or serial.legal_name != request.legal_name:
@@ -211,7 +225,10 @@ def check_networks(networks: tuple[str, ...] | None) -> None:
 
 
 def check_search(row: DigestRow | None, merchant: str, now: int) -> DigestRow:
-    """The registered digest, if this merchant may learn the agency behind it. Raises `agency_unknown`, the same whatever is wrong."""
+    """The registered digest, if this merchant may learn the agency behind it.
+
+    Raises `agency_unknown`, the same whatever is wrong.
+    """
     if row is None or row.expires_at < now or row.merchant not in {None, merchant}:
         raise PeerFault(fault("agency_unknown"))
     return row

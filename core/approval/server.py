@@ -107,7 +107,7 @@ class ApprovalServer:
         self.node.every(TICK_SECONDS, self._tick)
 
     def trust(self, endpoint: str) -> dict[str, Any]:
-        """What the other parties have to be told once, by a way that they trust: who approval is."""
+        """Who approval is: what others have to be told once, by a way that they trust."""
         if self.node.identity is None:
             raise PeerFault(fault("not_registered"))
         return {

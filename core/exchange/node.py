@@ -173,7 +173,7 @@ class Node:
             raise PeerFault(fault(answer.message.code), answer.message.detail)
         return answer
 
-    def headers_for(self, _sender: str, recipient: str) -> Mapping[str, str]:
+    def headers_for(self, sender: str, recipient: str) -> Mapping[str, str]:  # noqa: ARG002 - a wallet puts its own in its place
         """What goes with every request: the license key, to approval and nobody else."""
         trust = self.directory.trust
         if self.license is not None and trust is not None and recipient == trust.principal:

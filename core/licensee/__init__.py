@@ -1,1 +1,1 @@
-"""What agencies and merchants have in common: a license from approval, and questions to it about others."""
+"""What agencies and merchants share: a license from approval, questions to it about others."""

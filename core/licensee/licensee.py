@@ -1,10 +1,13 @@
-"""A licensed program: registers, keeps its lease, reports changes, asks who others are (claims 4–9)."""
+"""A licensed program: registers, keeps its lease, reports changes, asks who others are.
+
+Claims 4 to 9.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 
@@ -20,6 +23,7 @@ from core.protocol.faults import OurFault, PeerFault, SuretyError, fault
 from core.protocol.identifiers import kind_of
 from core.protocol.keys import SigningKey
 from core.protocol.standing import (
+    Discovery,
     Guarantee,
     InformationChange,
     InformationChanged,
@@ -62,7 +66,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Licensee:
-    """The license of one installation. `told(turn, answer)` is called, within the commit, with every answer about a party."""
+    """The license of one installation.
+
+    `told(turn, answer, guarantee)` is called, within the commit, with every answer about a party.
+    """
 
     def __init__(
         self, node: Node, vault: Vault, kind: Literal["agency", "merchant"], trust: Trust
@@ -116,7 +123,8 @@ class Licensee:
         """What keeps this program from taking part, in words that say what to do."""
         if self.party is None:
             return [
-                f"Not registered: run `surety {self.kind} register` with a serial number from the institution."
+                f"Not registered: run `surety {self.kind} register` with a serial number from the "
+                "institution."
             ]
         if self.lease_until * 1000 < self.node.clock.milliseconds():
             return [
@@ -130,11 +138,12 @@ class Licensee:
         profile: Profile,
         *,
         sealing_key: str | None = None,
-        discovery: Any = None,
+        discovery: Discovery | None = None,
     ) -> str:
         """Exchange a serial number for a license. Returns the party's identifier.
 
-        Raises `PeerFault` with approval's refusal, `OurFault("peer_unreachable")`. Safe to repeat with the same serial.
+        Raises `PeerFault` with approval's refusal, `OurFault("peer_unreachable")`. Safe to repeat
+        with the same serial.
         """
         if self.party is not None:
             raise PeerFault(fault("already_registered"), self.party)
@@ -185,7 +194,10 @@ class Licensee:
         return message
 
     async def find(self, kid: str, unopened: Unopened) -> Contact | None:
-        """Whose key it is: known, or asked at approval by the name that the message claims. Raises `OurFault`."""
+        """Whose key it is: known, or asked at approval by the name that the message claims.
+
+        Raises `OurFault` where approval cannot be reached.
+        """
         contact = self.node.directory.by_kid(kid)
         if contact is not None and contact.expires_at * 1000 > self.node.clock.milliseconds():
             return contact
@@ -196,7 +208,11 @@ class Licensee:
         return found if found is not None and found.key.kid == kid else None
 
     async def ask_about(self, party: str) -> Contact | None:
-        """Ask approval who this is; one question at a time about the same party, and only so many at once."""
+        """Ask approval who this is.
+
+        One question at a time about the same party. Raises `PeerFault("too_many")` where there are
+        too many at once, `OurFault` where approval cannot be reached.
+        """
         task = self._questions.get(party)
         if task is None:
             # Anybody can claim any name: what approval did not know just now is not asked again at once.
@@ -225,8 +241,8 @@ class Licensee:
     def check_address(self, turn: Turn, received: Verified[Any]) -> None:
         """Compare the caller's address with the registered one, before it is acknowledged (claims 8, 9).
 
-        Raises `address_mismatch`. What is kept may be older than a change: then approval is asked again first, and the
-        sender is told to try again.
+        Raises `address_mismatch`. What is kept may be older than a change: then approval is asked
+        again first, and the sender is told to try again (`unknown_key`).
         """
         address = turn.arrival.address
         contact = self.node.directory.by_name(received.issuer)
@@ -272,7 +288,7 @@ class Licensee:
             if isinstance(found.message, Refusal):
                 raise PeerFault(fault(found.message.code), found.message.detail)
             if isinstance(found.message, RegistrationGranted):
-                return found  # type: ignore[return-value]
+                return cast("Verified[RegistrationGranted]", found)
         raise OurFault(fault("peer_unreachable"), "approval's answer holds no license")
 
     def _keep_grant(self, unit: Unit, granted: Verified[RegistrationGranted]) -> None:

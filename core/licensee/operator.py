@@ -1,4 +1,4 @@
-"""The part of the operator API that agencies and merchants share: registration, information, health."""
+"""What agencies' and merchants' operator APIs share: registration, information, health."""
 
 from __future__ import annotations
 

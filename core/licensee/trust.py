@@ -17,7 +17,10 @@ class _Key(msgspec.Struct):
 
 
 class TrustText(msgspec.Struct):
-    """The file's form, as `surety approval trust` prints it: principal, endpoint, JWK set members."""
+    """The file's form, as `surety approval trust` prints it.
+
+    Approval's principal, endpoint and the members of its JWK set.
+    """
 
     approval: PartyId
     endpoint: Endpoint

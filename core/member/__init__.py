@@ -1,1 +1,4 @@
-"""The wallet's engine, without any window: joins an agency, looks at offers, buys, consents, follows each order to its end."""
+"""The wallet's engine, without any window.
+
+Joins an agency, looks at offers, buys, consents, follows each order to its end.
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 
@@ -18,15 +18,20 @@ from core.protocol.faults import OurFault, PeerFault, SuretyError, fault
 from core.protocol.identifiers import device
 from core.protocol.keys import SigningKey
 from core.protocol.membership import SessionChallenge, SessionGranted, SessionRequest
+from core.protocol.message import Message
 from core.protocol.standing import MerchantGuarantee
 from core.protocol.terms import Offer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from core.exchange.node import Node
     from core.member.purchases import Purchases
     from core.member.rows import MembershipRow
+    from core.storage.unit import Unit
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Message)
 WAIT_SECONDS: Final = 20
 PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
@@ -42,7 +47,10 @@ ENDED: Final = frozenset(
 
 
 class MemberEngine:
-    """What a member does with one agency. `row`: the membership; `session`: the log-in's token, in memory only."""
+    """What a member does with one agency.
+
+    `row`: the membership; `session`: the log-in's token, in memory only.
+    """
 
     def __init__(self, node: Node, row: MembershipRow, seed: bytes, purchases: Purchases) -> None:
         key = SigningKey(seed)
@@ -55,7 +63,10 @@ class MemberEngine:
         self._received: list[str] = []
 
     async def log_in(self) -> SessionGranted:
-        """Answer the agency's challenge with the device key (row 1). Raises `PeerFault` with the agency's refusal."""
+        """Answer the agency's challenge with the device key (row 1).
+
+        Raises `PeerFault` with the agency's refusal.
+        """
         answer = await self._node.caller.call("GET", f"{self.row.endpoint}/challenge")
         challenge = self._opened(answer, "anyone", SessionChallenge)
         request = SessionRequest(nonce=challenge.message.nonce)
@@ -65,11 +76,13 @@ class MemberEngine:
         answer = await post_lines(self._node.caller, self.row.endpoint, [raw])
         granted = self._opened(answer, self.identity.principal, SessionGranted)
         self.session = answer.headers.get("surety-session")
-        message: SessionGranted = granted.message
-        return message
+        return granted.message
 
     async def look(self, link: str) -> PurchaseRow:
-        """Fetch an offer and its merchant's guarantee; nothing happens yet. Raises what is wrong with either."""
+        """Fetch an offer and its merchant's guarantee; nothing happens yet.
+
+        Raises what is wrong with either.
+        """
         place = read_pay(link)
         answer = await self._node.caller.call("GET", f"{place.endpoint}/offers/{place.offer_id}")
         if answer.status != 200 or len(answer.lines) != 2:  # noqa: PLR2004
@@ -93,7 +106,7 @@ class MemberEngine:
         )
 
     async def buy(self, purchase: PurchaseRow) -> PurchaseRow:
-        """Ask for it: by way of the agency, or with an anonymous ID of one's own, as the merchant takes it."""
+        """Ask for it: through the agency or with an anonymous ID, as the merchant takes it."""
         if self.session is None:
             await self.log_in()
         return await self._do(
@@ -138,7 +151,10 @@ class MemberEngine:
             self._following = None
 
     async def collect(self, wait: float) -> int:
-        """One visit to the mailbox. Returns how many messages there were. Logs in first where that is needed."""
+        """One visit to the mailbox, after logging in where that is needed.
+
+        Returns how many messages there were.
+        """
         if self.session is None:
             await self.log_in()
         body = msgspec.json.encode({"received": self._received, "wait": wait})
@@ -167,14 +183,13 @@ class MemberEngine:
                 await self._node.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _do(self, do: Any) -> PurchaseRow:
-        row: PurchaseRow = await self._node.writer.submit(lambda unit: do(self._turn(unit)))
-        return row
+    async def _do(self, do: Callable[[Turn], PurchaseRow]) -> PurchaseRow:
+        return await self._node.writer.submit(lambda unit: do(self._turn(unit)))
 
-    def _turn(self, unit: Any) -> Turn:
+    def _turn(self, unit: Unit) -> Turn:
         return Turn(unit, self.identity, self._node.clock, self._node.outbox.dispatch)
 
-    def _opened(self, answer: Answer, audience: str, kind: type[Any]) -> Verified[Any]:
+    def _opened(self, answer: Answer, audience: str, kind: type[M]) -> Verified[M]:
         if answer.status != 200 or not answer.lines:  # noqa: PLR2004
             raise _problem(answer)
         line = answer.lines[0]
@@ -184,12 +199,12 @@ class MemberEngine:
         if agency is None:
             raise PeerFault(fault("party_unknown"), self.row.agency)
         now = self._node.clock.milliseconds() // 1000
-        found: Verified[Any] = verify(unwrap(line), agency.key, audience=audience, now=now)
+        found = verify(unwrap(line), agency.key, audience=audience, now=now)
         if isinstance(found.message, Refusal):
             raise PeerFault(fault(found.message.code), found.message.detail)
         if not isinstance(found.message, kind):
             raise PeerFault(fault("unknown_type"), found.message.name)
-        return found
+        return cast("Verified[M]", found)
 
 
 def _problem(answer: Answer) -> SuretyError:

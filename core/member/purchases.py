@@ -1,4 +1,7 @@
-"""A wallet's purchases: what it looks at, asks for, confirms, and how each ended. Each change wakes whoever waits for it."""
+"""A wallet's purchases: what it looks at, asks for, confirms, and how each ended.
+
+Each change wakes whoever waits for it.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +154,10 @@ class Purchases:
     def answer(
         self, turn: Turn, kid: str, fingerprint: str, decision: Literal["confirm", "decline"]
     ) -> PurchaseRow:
-        """The member's answer, signed by the device over the exact bytes that were shown. A second click changes nothing."""
+        """The member's answer, signed by the device over the exact bytes that were shown.
+
+        A second click changes nothing. Raises `order_unknown`, `out_of_order`.
+        """
         row = self.get(turn, kid, fingerprint)
         event = Event.CONFIRM if decision == "confirm" else Event.DECLINE
         done = PurchaseState.CONFIRMED if event is Event.CONFIRM else PurchaseState.DECLINED
@@ -266,7 +272,7 @@ class Purchases:
         )
 
     def _present(self, turn: Turn, row: PurchaseRow, offer: Offer, identity: Identity) -> None:
-        membership, seed = self._memberships[row.kid]
+        membership, _ = self._memberships[row.kid]
         expires_at = min(turn.now + LIFETIME, offer.expires_at)
         inner = SealedIntroduction(
             expires_at=expires_at,

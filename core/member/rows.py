@@ -1,4 +1,7 @@
-"""What a wallet keeps, as plain rows. Keys are in the vault, never here. Times in seconds, amounts in minor units."""
+"""What a wallet keeps, as plain rows. Keys are in the vault, never here.
+
+Times in seconds, amounts in minor units.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class MembershipRow(msgspec.Struct, frozen=True):
 
 
 class PurchaseRow(msgspec.Struct, frozen=True):
-    """A purchase of one membership. `offer`, `notice`: exact bytes; `order_key`: thumbprint of the key made for it."""
+    """A purchase of one membership.
+
+    `offer`, `notice`: exact bytes; `order_key`: thumbprint of the key made for it.
+    """
 
     kid: str
     offer_hash: str

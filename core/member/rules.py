@@ -1,4 +1,4 @@
-"""The member's rules: a purchase from looking to its end as one table, and what may be shown for consent. Pure."""
+"""The member's rules: a purchase as one table, and what may be shown for consent. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ PURCHASES: Final = Table(
 
 
 def check_seen(offer: Offer, guarantee: MerchantGuarantee, now: int) -> None:
-    """Raises unless this offer may be shown: whole, fresh, its merchant guaranteed for its currency."""
+    """Raises unless this offer may be shown.
+
+    That is: whole, fresh, its merchant guaranteed for its currency.
+    """
     if offer.merchant != guarantee.party:
         raise PeerFault(fault("guarantee_invalid"), "the guarantee is another merchant's")
     check_offer(offer)
@@ -67,9 +70,10 @@ def check_seen(offer: Offer, guarantee: MerchantGuarantee, now: int) -> None:
 def check_notice(
     notice: CompletionNotice, offer: Offer, purchase: PurchaseRow, agency: str
 ) -> None:
-    """Raises `consent_mismatch` unless what the agency would have confirmed is what this wallet has looked at.
+    """Raises `consent_mismatch` unless what is to be confirmed is what this wallet has looked at.
 
-    Every field of the terms follows from the offer, but for the order number and the anonymous ID's digest.
+    Every field of the terms follows from the offer, but for the order number and the anonymous ID's
+    digest.
     """
     expected = fix_terms(
         offer,

@@ -1,10 +1,13 @@
-"""The wallet: one store, one outbox, any number of memberships. It runs no server; it calls out and collects."""
+"""The wallet: one store, one outbox, any number of memberships.
+
+It runs no server; it calls out and collects.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -68,7 +71,7 @@ class Wallet:
         self.node.serve(self)
 
     async def start(self) -> None:
-        """Open the store; know the agencies and purchases that are in it; go on where it stopped."""
+        """Open the store, know the agencies and purchases in it, go on where it stopped."""
         self.node.open()
         rows = await self.node.writer.submit(self._load)
         for row in rows:
@@ -92,7 +95,8 @@ class Wallet:
     async def join(self, invitation: str) -> MemberEngine:
         """Join the agency that an invitation link names, with a fresh device key.
 
-        Raises `PeerFault` with the agency's refusal, `OurFault("peer_unreachable")`. Safe to repeat with the same link.
+        Raises `PeerFault` with the agency's refusal, `OurFault("peer_unreachable")`. Safe to repeat
+        with the same link.
         """
         link = read_join(invitation)
         self.trust_in(link.trust.principal, link.trust.key.x)
@@ -140,7 +144,10 @@ class Wallet:
         """Nothing hangs on a receipt here."""
 
     def trust_in(self, approval: str, x: str) -> None:
-        """Take this institution as the one whose word counts. Raises `guarantee_invalid` where there is another already."""
+        """Take this institution as the one whose word counts.
+
+        Raises `guarantee_invalid` where there is another already.
+        """
         held, given = self.node.directory.trust, Trust(approval, PublicKey(x), "")
         if held is None:
             self.node.directory.trust = given
@@ -173,7 +180,7 @@ class Wallet:
             if isinstance(found.message, Refusal):
                 raise PeerFault(fault(found.message.code), found.message.detail)
             if isinstance(found.message, EnrolmentGranted):
-                return found  # type: ignore[return-value]
+                return cast("Verified[EnrolmentGranted]", found)
         raise OurFault(fault("peer_unreachable"), "the agency's answer grants nothing")
 
     def _kept_seed(self, name: str) -> bytes:

@@ -14,7 +14,7 @@ from core.protocol.standing import DirectoryPush, InformationChange, Information
 from tests.claims.conftest import Buying
 from tests.world.nodes import Networks, NodeUnderTest, Running
 from tests.world.trail import Trail
-from tests.world.written import Row
+from tests.world.written import Row, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -96,14 +96,6 @@ def held_at(merchant: NodeUnderTest, agency: str) -> Callable[[], bytes]:
     """The agency's guarantee as the merchant keeps it."""
     sql = "SELECT raw FROM guarantees WHERE party = ?"
     return lambda: merchant.written.row(sql, agency)["raw"]
-
-
-def eventually(see: Callable[[], object], wanted: object, seconds: float = 10) -> None:
-    """What was sent and not asked for arrives soon."""
-    end = time.monotonic() + seconds
-    while see() != wanted:
-        assert time.monotonic() < end, (see(), wanted)
-        time.sleep(0.02)
 
 
 def _row(running: Running, kind: str) -> Row:

@@ -1,5 +1,6 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ def pair(networks: Networks) -> Pair:
 @pytest.fixture
 def shopping(tmp_path: Path) -> Shopping:
     """A new member's wallet, open inside; each has a folder of its own."""
+    numbers = count(1)
 
     @asynccontextmanager
     async def shop(running: Running, minor: int = 10**7) -> AsyncGenerator[Shopper]:
-        folder = tmp_path / f"wallet {len(list(tmp_path.iterdir()))}"
+        folder = tmp_path / f"wallet {next(numbers)}"
         folder.mkdir()
         async with shopper(running.invite(minor)["invitation"], folder) as buyer:
             yield buyer

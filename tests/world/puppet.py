@@ -288,8 +288,14 @@ def sealed_id(
 
 def billing(agency: str, offer: Offer, anonymous_id: str, order_kid: str, **changes: Any) -> Any:
     """A billing request with the merchant's number; it holds together, unless told otherwise."""
+    number = changes.pop("number", None)
+    numbered = {} if number is None else {"order_number": number}
     terms = some_terms(
-        agency, offer, id_digest=anonymous_id_digest(anonymous_id), order_key=order_kid
+        agency,
+        offer,
+        id_digest=anonymous_id_digest(anonymous_id),
+        order_key=order_kid,
+        **numbered,
     )
     fields: dict[str, Any] = {
         "anonymous_id": anonymous_id,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Generator
+import time
+from collections.abc import Callable, Collection, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -121,3 +122,11 @@ def unchanged(*books: Written, but: Collection[str] = ()) -> Generator[None]:
     for each, then, now in zip(books, before, after, strict=True):
         for table in then.keys() - set(but):
             assert now[table] == then[table], f"{each.party}: {table} changed"
+
+
+def eventually(see: Callable[[], object], wanted: object, seconds: float = 10) -> None:
+    """What was sent and not asked for arrives soon."""
+    end = time.monotonic() + seconds
+    while see() != wanted:
+        assert time.monotonic() < end, (see(), wanted)
+        time.sleep(0.02)

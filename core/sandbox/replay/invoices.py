@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +55,7 @@ def read(path: Path) -> Reading:
         text = _text(path)
     except OSError as error:
         raise OurFault(fault("internal"), f"{path} cannot be read: {error.strerror}") from error
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.DictReader(StringIO(text, newline=""))
     missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
     if missing:
         raise OurFault(fault("internal"), f"{path} has no column {', '.join(missing)}")
