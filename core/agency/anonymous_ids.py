@@ -91,8 +91,17 @@ class AnonymousIds:
         turn.unit.put(INTRODUCTIONS, msgspec.structs.replace(row, anonymous_id=None))
         turn.send(message, row.merchant, row.expires_at)
 
+    def given_up(self, turn: Turn, waiting: Waiting) -> IntroductionRow | None:
+        """Approval refused the digest: nobody is introduced. Returns whose ID it was."""
+        registration = turn.unit.get(REGISTRATIONS, waiting.message_id)
+        row = turn.unit.get(INTRODUCTIONS, registration.digest) if registration else None
+        if row is not None:
+            turn.unit.remove(REGISTRATIONS, waiting.message_id)
+            turn.unit.put(INTRODUCTIONS, msgspec.structs.replace(row, anonymous_id=None))
+        return row
+
     def open(self, turn: Turn, request: BillingRequest, merchant: str) -> IntroductionRow:
-        """Who is behind an anonymous ID that may be billed on, now, by this merchant, for this offer.
+        """Who is behind an anonymous ID that this merchant may bill on now, for this offer.
 
         Raises `anonymous_id_unknown`, `_wrong_merchant`, `_expired`, `_reused`. The ID is used up
         with this commit.

@@ -16,7 +16,7 @@ from core.agency.rules import Event
 from core.exchange.tables import GUARANTEES
 from core.protocol.canonical import canonical
 from core.protocol.control import Refusal
-from core.protocol.discovery import AnonymousIdIntroduction
+from core.protocol.discovery import AnonymousIdIntroduction, AnonymousIdRegistration
 from core.protocol.envelope import unwrap, verify_as_evidence
 from core.protocol.faults import PeerFault, fault
 from core.protocol.identifiers import device, order_number
@@ -188,6 +188,8 @@ class Billing:
         step = rules.ORDERS.next(order.state, event)
         if order.state is not OrderState.AWAIT_MEMBER:
             return
+        if event is Event.CONSENTED:
+            rules.check_member(turn.unit.get(MEMBERS, order.member))
         if event is Event.DECLINED:
             self._end(turn, order, _End(step.then, "declined", "declined"))
             return
@@ -246,6 +248,8 @@ class Billing:
             "refused",
             extra={"by": received.issuer, "code": code, "asked": asked.name if asked else ""},
         )
+        if asked is not None and asked.name == AnonymousIdRegistration.name:
+            self._not_registered(turn, asked, code)
         if asked is None or asked.subject is None:
             return
         if asked.name == AnonymousIdIntroduction.name:
@@ -344,6 +348,11 @@ class Billing:
         member = turn.unit.get(MEMBERS, order.member)
         if member is not None:
             turn.unit.put(MEMBERS, rules.release(member, order.minor))
+
+    def _not_registered(self, turn: Turn, asked: Waiting, code: str) -> None:
+        row = self._ids.given_up(turn, asked)
+        if row is not None:
+            self._refuse(turn, row.kid, row.offer_hash, code)
 
     def _not_introduced(self, turn: Turn, asked: Waiting, code: str) -> None:
         # The message is this agency's own: what it says can be believed.

@@ -214,7 +214,7 @@ def check_serial(serial: SerialRow | None, request: RegistrationRequest, kid: st
 
 
 def check_networks(networks: tuple[str, ...] | None) -> None:
-    """Raises `change_refused` for a network that is none, or that is so wide that it says nothing."""
+    """Raises `change_refused` for a network that is none, or so wide that it says nothing."""
     for text in networks or ():
         try:
             network = ip_network(text)

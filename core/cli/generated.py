@@ -1,6 +1,7 @@
-"""Files that are made from the code: JSON Schemas of every message, diagrams of every transition table.
+"""Files that are made from the code: JSON Schemas of messages, diagrams of transition tables.
 
-`python -m core.cli.generated` writes them; with `--check` it fails where one is not what the code says.
+`python -m core.cli.generated` writes them; with `--check` it fails where one is not what the code
+says.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def _states() -> str:
     lines = [
         "# States",
         "",
-        "Made from the transition tables by `make schemas`; every pair without a row is refused as `out_of_order`.",
+        (
+            "Made from the transition tables by `make schemas`; "
+            "every pair without a row is refused as `out_of_order`."
+        ),
     ]
     for title, table in TABLES:
         lines += ["", f"## {title}", "", "```mermaid", table.mermaid(), "```", ""]
@@ -64,13 +68,17 @@ def _messages() -> str:
     lines = [
         "# Messages",
         "",
-        "Made from `core/protocol/catalogue.py` by `make schemas`. The body's JSON Schema lies in `resources/schemas/`.",
+        (
+            "Made from `core/protocol/catalogue.py` by `make schemas`. "
+            "The body's JSON Schema lies in `resources/schemas/`."
+        ),
         "",
         "| message | JWS `typ` | from → to | its signature proves |",
         "|---|---|---|---|",
     ]
     lines += [
-        f"| `{entry.kind.name}` | `{typ(entry.kind)}` | {entry.sender} → {entry.receiver} | {entry.proves} |"
+        f"| `{entry.kind.name}` | `{typ(entry.kind)}` | "
+        f"{entry.sender} → {entry.receiver} | {entry.proves} |"
         for entry in ENTRIES
     ]
     return "\n".join(lines) + "\n"
@@ -87,7 +95,8 @@ def _faults() -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{kind.code}` | {kind.status} | {kind.whose} | {kind.title} | {kind.advice} | {'yes' if kind.again else ''} |"
+        f"| `{kind.code}` | {kind.status} | {kind.whose} | "
+        f"{kind.title} | {kind.advice} | {'yes' if kind.again else ''} |"
         for kind in CATALOGUE.values()
     ]
     return "\n".join(lines) + "\n"

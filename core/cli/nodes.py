@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Literal, Unpack
 
 import click
 
+from core.cli.asking import Cap, ask, asking
 from core.cli.options import (
     PORTS,
+    Serving,
+    Where,
     database_option,
     operator_option,
     serve_options,
@@ -17,11 +20,9 @@ from core.cli.options import (
     vault_of,
     vault_options,
 )
-from core.exchange.operator_client import OperatorClient, bearer
-from core.protocol.money import exponent
+from core.protocol.standing import Discovery
 from core.storage.engine import open_database
 from core.storage.migrate import migrate
-from core.vault.choose import open_vault
 
 _TRUST = click.option(
     "--trust",
@@ -30,39 +31,6 @@ _TRUST = click.option(
     type=click.Path(path_type=Path, exists=True),
     help="File from `surety approval trust`.",
 )
-
-
-class Cap(click.ParamType):
-    """`GBP:1000000.00`."""
-
-    name = "CUR:amount"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, Any]:
-        """To money on the wire, in minor units."""
-        currency, _, amount = str(value).partition(":")
-        whole, _, part = amount.partition(".")
-        places = exponent(currency)
-        if not (whole + part).isdigit() or len(part) > places:
-            self.fail(f"{value!r} is not like GBP:1000000.00", param, ctx)
-        return {"currency": currency, "minor": int(whole + part.ljust(places, "0"))}
-
-
-def _client(
-    party: str, operator: tuple[str, int], vault: str, profile: str | None
-) -> OperatorClient:
-    return OperatorClient(
-        f"http://{operator[0]}:{operator[1]}", bearer(open_vault(vault, profile or party))
-    )
-
-
-def _ask(party: str, method: str, path: str, content: Any = None, **where: Any) -> None:
-    client = _client(party, where["operator"], where["vault"], where["profile"])
-    try:
-        click.echo(json.dumps(client.call(method, path, content), indent=2))
-    finally:
-        client.close()
 
 
 def _migrate_command(party: str) -> click.Command:
@@ -82,16 +50,6 @@ def _migrate_command(party: str) -> click.Command:
     return command
 
 
-def _asking(party: str, name: str, method: str, path: str, help_: str) -> click.Command:
-    @click.command(name, help=help_)
-    @operator_option(party)
-    @vault_options
-    def command(**where: Any) -> None:
-        _ask(party, method, path, **where)
-
-    return command
-
-
 @click.group()
 def approval() -> None:
     """The institution's approval server."""
@@ -99,13 +57,13 @@ def approval() -> None:
 
 @approval.command("serve")
 @serve_options("approval")
-def serve_approval(**values: Any) -> None:
+def serve_approval(**values: Unpack[Serving]) -> None:
     """Run the approval server."""
     from core.approval.operator_api import approval_api  # noqa: PLC0415
     from core.approval.server import ApprovalServer  # noqa: PLC0415
     from core.cli.running import log_to_stderr, run  # noqa: PLC0415
 
-    log_to_stderr(values.pop("log_level"))
+    log_to_stderr(values["log_level"])
     settings = settings_from("approval", values)
     run(
         settings,
@@ -137,10 +95,10 @@ def serial() -> None:
 @operator_option("approval")
 @vault_options
 def issue_serial(
-    kind: str, legal_name: str, caps: tuple[dict[str, Any], ...], **where: Any
+    kind: str, legal_name: str, caps: tuple[dict[str, object], ...], **where: Unpack[Where]
 ) -> None:
     """Issue a serial number; it is shown once and kept as a hash."""
-    _ask(
+    ask(
         "approval",
         "POST",
         "/serials",
@@ -153,9 +111,9 @@ def issue_serial(
 @click.argument("number")
 @operator_option("approval")
 @vault_options
-def withdraw_serial(number: str, **where: Any) -> None:
+def withdraw_serial(number: str, **where: Unpack[Where]) -> None:
     """Make an unused serial number unusable."""
-    _ask("approval", "POST", "/serials/withdraw", {"serial": number}, **where)
+    ask("approval", "POST", "/serials/withdraw", {"serial": number}, **where)
 
 
 def _standing_command(action: str) -> click.Command:
@@ -164,8 +122,8 @@ def _standing_command(action: str) -> click.Command:
     @click.option("--reason", default="")
     @operator_option("approval")
     @vault_options
-    def command(party: str, reason: str, **where: Any) -> None:
-        _ask("approval", "POST", f"/parties/{party}/{action}", {"reason": reason}, **where)
+    def command(party: str, reason: str, **where: Unpack[Where]) -> None:
+        ask("approval", "POST", f"/parties/{party}/{action}", {"reason": reason}, **where)
 
     return command
 
@@ -174,13 +132,13 @@ for _action in ("suspend", "revoke", "reinstate"):
     approval.add_command(_standing_command(_action))
 approval.add_command(_migrate_command("approval"))
 approval.add_command(
-    _asking("approval", "parties", "GET", "/parties", "List the registered parties.")
+    asking("approval", "parties", "GET", "/parties", "List the registered parties.")
 )
 approval.add_command(
-    _asking("approval", "trust", "GET", "/trust", "Print the trust file for the other parties.")
+    asking("approval", "trust", "GET", "/trust", "Print the trust file for the other parties.")
 )
 approval.add_command(
-    _asking("approval", "status", "GET", "/status", "Orders by state, and what waits to be sent.")
+    asking("approval", "status", "GET", "/status", "Orders by state, and what waits to be sent.")
 )
 
 
@@ -200,14 +158,14 @@ def agency() -> None:
     show_default=True,
     help="How members pay. Repeatable.",
 )
-def serve_agency(methods: tuple[str, ...], trust_file: Path, **values: Any) -> None:
+def serve_agency(methods: tuple[str, ...], trust_file: Path, **values: Unpack[Serving]) -> None:
     """Run an agency's node."""
     from core.agency.operator_api import agency_api  # noqa: PLC0415
     from core.agency.server import AgencyServer  # noqa: PLC0415
     from core.cli.running import log_to_stderr, run  # noqa: PLC0415
     from core.licensee.trust import read_trust  # noqa: PLC0415
 
-    log_to_stderr(values.pop("log_level"))
+    log_to_stderr(values["log_level"])
     settings = settings_from("agency", values)
     trust = read_trust(trust_file)
     run(
@@ -231,17 +189,17 @@ def serve_agency(methods: tuple[str, ...], trust_file: Path, **values: Any) -> N
 @click.option("--limit", type=Cap(), required=True, help="Credit limit, like GBP:500.00.")
 @operator_option("agency")
 @vault_options
-def invite(identity: tuple[str, ...], limit: dict[str, Any], **where: Any) -> None:
+def invite(identity: tuple[str, ...], limit: dict[str, object], **where: Unpack[Where]) -> None:
     """Admit a member and print the invitation for his wallet."""
     known = dict(part.split("=", 1) for part in identity if "=" in part)
-    _ask("agency", "POST", "/invitations", {"identity": known, "limit": limit}, **where)
+    ask("agency", "POST", "/invitations", {"identity": known, "limit": limit}, **where)
 
 
 agency.add_command(_migrate_command("agency"))
 agency.add_command(
-    _asking("agency", "status", "GET", "/status", "Registration, lease, what waits to be sent.")
+    asking("agency", "status", "GET", "/status", "Registration, lease, what waits to be sent.")
 )
-agency.add_command(_asking("agency", "figures", "GET", "/figures", "Members, and orders by state."))
+agency.add_command(asking("agency", "figures", "GET", "/figures", "Members, and orders by state."))
 
 
 @click.group()
@@ -272,7 +230,11 @@ def merchant() -> None:
     help="How old a guarantee's confirmation may be (push, pull).",
 )
 def serve_merchant(
-    discovery: Any, order_numbers: Any, fresh_seconds: int, trust_file: Path, **values: Any
+    discovery: Discovery,
+    order_numbers: Literal["merchant", "agency"],
+    fresh_seconds: int,
+    trust_file: Path,
+    **values: Unpack[Serving],
 ) -> None:
     """Run a merchant's node."""
     from core.cli.running import log_to_stderr, run  # noqa: PLC0415
@@ -281,7 +243,7 @@ def serve_merchant(
     from core.merchant.orders import Wishes  # noqa: PLC0415
     from core.merchant.server import MerchantServer  # noqa: PLC0415
 
-    log_to_stderr(values.pop("log_level"))
+    log_to_stderr(values["log_level"])
     settings = settings_from("merchant", values)
     trust = read_trust(trust_file)
     wishes = Wishes(discovery=discovery, order_numbers=order_numbers, fresh_seconds=fresh_seconds)
@@ -300,18 +262,18 @@ def serve_merchant(
 @click.argument("file", type=click.File("r"))
 @operator_option("merchant")
 @vault_options
-def offer(file: Any, **where: Any) -> None:
+def offer(file: IO[str], **where: Unpack[Where]) -> None:
     """Make an offer from a JSON file (currency, lines, reference) and print its link."""
-    _ask("merchant", "POST", "/offers", json.load(file), **where)
+    ask("merchant", "POST", "/offers", json.load(file), **where)
 
 
 merchant.add_command(_migrate_command("merchant"))
 merchant.add_command(
-    _asking("merchant", "status", "GET", "/status", "Registration, lease, what waits to be sent.")
+    asking("merchant", "status", "GET", "/status", "Registration, lease, what waits to be sent.")
 )
-merchant.add_command(_asking("merchant", "orders", "GET", "/orders", "The first page of orders."))
+merchant.add_command(asking("merchant", "orders", "GET", "/orders", "The first page of orders."))
 merchant.add_command(
-    _asking(
+    asking(
         "merchant", "refresh", "POST", "/directory/refresh", "Pull the directory of agencies now."
     )
 )
@@ -336,20 +298,27 @@ def _register_command(party: str) -> click.Command:
     )
     @operator_option(party)
     @vault_options
-    def command(
-        serial: str, legal_name: str, currencies: Any, methods: Any, networks: Any, **values: Any
+    def command(  # noqa: PLR0913 - one a click option
+        *,
+        serial: str,
+        legal_name: str,
+        currencies: tuple[str, ...],
+        endpoint: str | None,
+        methods: tuple[str, ...],
+        payout_account: str,
+        networks: tuple[str, ...],
+        **where: Unpack[Where],
     ) -> None:
-        endpoint = values.pop("endpoint")
         content = {
             "serial": serial,
             "legal_name": legal_name,
             "currencies": list(currencies),
             "endpoint": f"http://127.0.0.1:{PORTS[party][0]}" if endpoint is None else endpoint,
             "payment_methods": list(methods),
-            "payout_account": values.pop("payout_account"),
+            "payout_account": payout_account,
             "source_networks": list(networks),
         }
-        _ask(party, "POST", "/registration", content, **values)
+        ask(party, "POST", "/registration", content, **where)
 
     return command
 
@@ -363,7 +332,11 @@ def _change_command(party: str) -> click.Command:
     @operator_option(party)
     @vault_options
     def command(
-        endpoint: Any, methods: Any, payout_account: Any, networks: Any, **where: Any
+        endpoint: str | None,
+        methods: tuple[str, ...],
+        payout_account: str | None,
+        networks: tuple[str, ...],
+        **where: Unpack[Where],
     ) -> None:
         content = {
             "endpoint": endpoint,
@@ -371,7 +344,7 @@ def _change_command(party: str) -> click.Command:
             "payout_account": payout_account,
             "source_networks": list(networks) or None,
         }
-        _ask(
+        ask(
             party,
             "POST",
             "/information",

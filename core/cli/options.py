@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar, cast
 
 import click
 from platformdirs import user_data_path
@@ -17,21 +17,46 @@ F = TypeVar("F", bound=Callable[..., Any])
 PORTS: Final = {"approval": (7700, 7710), "agency": (7701, 7711), "merchant": (7702, 7712)}
 
 
-class Address(click.ParamType):
+# Generic since click 8.4 only: an older one could not be subscripted.
+class Address(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]
     """`host:port`."""
 
     name = "host:port"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, int]:
         """Split, or say what is wrong."""
         if isinstance(value, tuple):
-            return value  # pyright: ignore[reportUnknownVariableType]
+            return cast("tuple[str, int]", value)
         host, _, port = str(value).rpartition(":")
         if not host or not port.isdigit():
             self.fail(f"{value!r} is not host:port", param, ctx)
         return host.strip("[]"), int(port)
+
+
+class Where(TypedDict):
+    """What `operator_option` and `vault_options` give: where a node's operator finds it."""
+
+    operator: tuple[str, int]
+    vault: str
+    profile: str | None
+
+
+class Serving(Where):
+    """What `serve_options` gives."""
+
+    database: str
+    listen: tuple[str, int]
+    endpoint: str
+    source: str | None
+    proxies: tuple[str, ...]
+    allowed: tuple[str, ...]
+    certificate: Path | None
+    private_key: Path | None
+    ca_file: Path | None
+    log_level: str
+    follow_stdin: bool
 
 
 def default_database(party: str) -> str:
@@ -139,7 +164,7 @@ def serve_options(party: str) -> Callable[[F], F]:
     return decorate
 
 
-def settings_from(party: str, values: dict[str, Any]) -> Settings:
+def settings_from(party: str, values: Serving) -> Settings:
     """The settings that the options stand for."""
     host, port = values["listen"]
     scheme = "https" if values["certificate"] else "http"

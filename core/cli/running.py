@@ -59,7 +59,8 @@ def run(
     """Run a node until it is told to stop."""
     database = open_database(settings.database)
     migrate(database, settings.party, schema)
-    # Two threads share the interpreter: the event loop and the writer. Neither should wait 5 ms for the other.
+    # Two threads share the interpreter, the event loop and the writer: neither should wait 5 ms for
+    # the other.
     sys.setswitchinterval(SWITCH_SECONDS)
     runner = asyncio.Runner(loop_factory=_loop_factory())
     with runner:

@@ -7,9 +7,10 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Coroutine
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -20,6 +21,13 @@ from core.protocol.money import Money, in_words
 from core.sandbox import places
 from core.sandbox.members import new_folder
 from core.storage.evidence_export import export
+
+if TYPE_CHECKING:
+    # Loaded when they are needed: most commands run no network.
+    from core.sandbox.network import Discovery, Maker, Network
+    from core.sandbox.tail import Passed
+
+T = TypeVar("T")
 
 _DISCOVERY = click.option(
     "--discovery",
@@ -54,8 +62,8 @@ def _folder(given: Path | None, name: str) -> Path:
 @_DISCOVERY
 @_NUMBERS
 @_FOLDER
-def demo(as_json: bool, discovery: Any, order_numbers: Any, folder: Path | None) -> None:  # noqa: FBT001 - click's form
-    """Start a whole network on this machine, run a purchase, show each message and the three books."""
+def demo(*, as_json: bool, discovery: Discovery, order_numbers: Maker, folder: Path | None) -> None:
+    """Run a purchase in a whole network on this machine; show its messages and the three books."""
     from core.sandbox.demo import Demo  # noqa: PLC0415
     from core.sandbox.network import Plan  # noqa: PLC0415
 
@@ -75,14 +83,15 @@ def demo(as_json: bool, discovery: Any, order_numbers: Any, folder: Path | None)
     for party, row in story.books.items():
         amount = in_words(Money(currency=row["currency"], minor=row["minor"]))
         click.echo(
-            f"  {party:>8}  {row['order_number']}  {row['state']:<14} {amount:>12}  terms {row['terms_hash']}"
+            f"  {party:>8}  {row['order_number']}  {row['state']:<14} {amount:>12}"
+            f"  terms {row['terms_hash']}"
         )
     click.echo(
         f"\nEvidence: {story.evidence}\nCheck it with: surety evidence verify {story.evidence}"
     )
 
 
-def _shown(passed: Any) -> str:
+def _shown(passed: Passed) -> str:
     proves = BY_NAME[passed.name].proves if passed.name in BY_NAME else ""
     return f"  {passed.sender:>8} → {passed.receiver:<11} {passed.name:<28} {proves}"
 
@@ -106,12 +115,13 @@ def _export(folder: Path, order_number: str) -> Path:
 @_DISCOVERY
 @_NUMBERS
 @_FOLDER
-def replay(
+def replay(  # noqa: PLR0913 - one a click option
+    *,
     file: Path,
     concurrency: int,
     as_json: bool,
-    discovery: str,
-    order_numbers: str,
+    discovery: Discovery,
+    order_numbers: Maker,
     folder: Path | None,
 ) -> None:
     """Run a shop's real orders (UCI "Online Retail" columns) as guaranteed purchases."""
@@ -163,13 +173,13 @@ def replay(
         sys.exit(1)
 
 
-def _say_where(network: Any) -> None:
+def _say_where(network: Network) -> None:
     for name, node in network.nodes.items():
         click.echo(f"{name:>9} runs as process {node.pid} at {node.public}", err=True)
     click.echo(f"    files in {network.plan.folder}", err=True)
 
 
-def _run(main: Any) -> Any:
+def _run(main: Coroutine[Any, Any, T]) -> T:
     try:
         import uvloop  # noqa: PLC0415 - not on every system
     except ImportError:

@@ -12,17 +12,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgspec
-
 from core.evidence.chain import Direction
+from core.exchange import refusing
 from core.exchange.tables import INBOX, OUTBOX, STRANGERS, Received, Stranger, Waiting
 from core.exchange.turn import OURS, Arrival, Identity, Turn, subject_of
-from core.protocol.canonical import canonical, digest
-from core.protocol.control import Receipt, Refusal
-from core.protocol.envelope import SKEW, Unopened, Verified, peek_id, unwrap, verify, verify_self_signed
+from core.protocol.control import Receipt
+from core.protocol.envelope import (
+    SKEW,
+    Unopened,
+    Verified,
+    unwrap,
+    verify,
+    verify_self_signed,
+)
 from core.protocol.faults import PeerFault, SuretyError, fault
 from core.protocol.identifiers import device, kind_of, order_key
-from core.protocol.names import as_text
 from core.storage import journal
 
 if TYPE_CHECKING:
@@ -156,12 +160,12 @@ class Receiving:
             except SuretyError as error:
                 log.warning("not readable", extra={"code": error.fault.code})
                 # What can never be read must not stand in the way of what comes after it.
-                done += [] if error.fault.again else _claimed_id(line)
+                done += [] if error.fault.again else refusing.claimed_id(line)
         if opened:
             await self._writer.submit(
                 lambda unit: self._deal(unit, opened, OURS, reply, (), receipts=False)
             )
-        later = {_digest_of(line) for line in reply.lines if line.startswith(b"{")}
+        later = {refusing.digest_in(line) for line in reply.lines if line.startswith(b"{")}
         return done + [each.message_id for each in opened if each.digest not in later]
 
     async def answers(self, lines: list[bytes]) -> Taken:
@@ -191,7 +195,7 @@ class Receiving:
             try:
                 opened.append(await self._open(line))
             except SuretyError as error:
-                reply.lines.append(_problem(error, line))
+                reply.lines.append(refusing.problem(error, line))
         return opened
 
     async def _open(self, raw: bytes) -> Verified[Any]:
@@ -250,7 +254,7 @@ class Receiving:
         if before is not None:
             if before.digest != received.digest:
                 problem = PeerFault(fault("message_conflict"))
-                reply.lines.append(_problem(problem, received.raw))
+                reply.lines.append(refusing.problem(problem, received.raw))
             elif before.answer is None:
                 accepted.setdefault(received.issuer, []).append(received.message_id)
             else:
@@ -262,11 +266,12 @@ class Receiving:
             answer = self._handle(turn, received, reply)
         except PeerFault as error:
             if error.fault.again:
-                reply.lines.append(_problem(error, received.raw))
+                reply.lines.append(refusing.problem(error, received.raw))
                 return
             part = unit.nested()
             turn = self.turn(part, arrival=arrival, principal=received.audience)
-            if type(received.message).self_signed:
+            message: Message = received.message
+            if message.self_signed:
                 # Anybody can make a key: what a stranger sends in vain is answered, not collected.
                 reply.lines.append(self._turn_away(turn, received, error))
                 part.merge()
@@ -305,13 +310,13 @@ class Receiving:
         self._turned_away += 1
         name, code = received.message.name, error.fault.code
         turn.unit.put(STRANGERS, Stranger(slot, turn.unit.now, name, code, received.raw))
-        refusal = _refusal(received, error)
+        refusal = refusing.refusal(received, error)
         until = turn.now + Receipt.lifetime
         return turn.seal(refusal, received.issuer, until, answers=received.message_id).raw
 
     def _refuse(self, turn: Turn, received: Verified[Any], error: PeerFault) -> bytes:
         self._record(turn, received, Direction.REFUSED)
-        return turn.answer(_refusal(received, error), received)
+        return turn.answer(refusing.refusal(received, error), received)
 
     def _record(self, turn: Turn, received: Verified[Any], direction: Direction) -> None:
         journal.record(
@@ -375,27 +380,6 @@ class Receiving:
                 self._party.receipted(turn, row)
         # Somebody else's word is no receipt; what is no longer in the outbox was answered before.
         return set(done) - {row.message_id for row in ours if row not in theirs}
-
-
-def _refusal(received: Verified[Any], error: PeerFault) -> Refusal:
-    return Refusal(
-        code=error.fault.code, detail=as_text(error.detail), subject=subject_of(received.message)
-    )
-
-
-def _claimed_id(line: bytes) -> list[str]:
-    try:
-        return [peek_id(unwrap(line))]
-    except SuretyError:
-        return []
-
-
-def _digest_of(problem: bytes) -> str:
-    return str(msgspec.json.decode(problem).get("message"))
-
-
-def _problem(error: SuretyError, line: bytes) -> bytes:
-    return canonical({**error.problem(), "message": digest(line)})
 
 
 def by(*kinds: str) -> frozenset[str]:

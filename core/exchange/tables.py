@@ -58,7 +58,10 @@ class KnownGuarantee(msgspec.Struct, frozen=True):
 
 
 class Stranger(msgspec.Struct, frozen=True):
-    """A refused message whose signer nobody vouches for: a slot of a ring, so that a flood fills no disk."""
+    """A refused message whose signer nobody vouches for.
+
+    A slot of a ring, so that a flood fills no disk.
+    """
 
     slot: int
     at: int
@@ -123,7 +126,7 @@ settings = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
-INBOX: Records[Received] = Records(inbox, Received)
+INBOX: Records[Received] = Records(inbox, Received, kept=False)
 OUTBOX: Records[Waiting] = Records(outbox, Waiting)
 GUARANTEES: Records[KnownGuarantee] = Records(guarantees, KnownGuarantee)
 STRANGERS: Records[Stranger] = Records(strangers, Stranger)

@@ -122,10 +122,8 @@ class Licensee:
     def wrong(self) -> list[str]:
         """What keeps this program from taking part, in words that say what to do."""
         if self.party is None:
-            return [
-                f"Not registered: run `surety {self.kind} register` with a serial number from the "
-                "institution."
-            ]
+            command = f"surety {self.kind} register"
+            return [f"Not registered: run `{command}` with a serial number from the institution."]
         if self.lease_until * 1000 < self.node.clock.milliseconds():
             return [
                 "The license's lease has run out: check that the approval server can be reached."
@@ -215,7 +213,7 @@ class Licensee:
         """
         task = self._questions.get(party)
         if task is None:
-            # Anybody can claim any name: what approval did not know just now is not asked again at once.
+            # Anybody can claim any name: what approval did not know just now is not asked again.
             now = self.node.clock.milliseconds()
             if self._unknown.get(party, 0) > now:
                 return None
@@ -239,10 +237,11 @@ class Licensee:
         return self.node.directory.by_name(party)
 
     def check_address(self, turn: Turn, received: Verified[Any]) -> None:
-        """Compare the caller's address with the registered one, before it is acknowledged (claims 8, 9).
+        """Compare the caller's address with the registered one (claims 8, 9).
 
-        Raises `address_mismatch`. What is kept may be older than a change: then approval is asked
-        again first, and the sender is told to try again (`unknown_key`).
+        Before anything is acknowledged. Raises `address_mismatch`. What is kept may be older than a
+        change: then approval is asked again first, and the sender is told to try again
+        (`unknown_key`).
         """
         address = turn.arrival.address
         contact = self.node.directory.by_name(received.issuer)

@@ -39,7 +39,10 @@ class OfferLine(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OfferWish(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What the shop wants to offer. `expires_in`: seconds; `reference`: the shop's own order reference."""
+    """What the shop wants to offer.
+
+    `expires_in`: seconds; `reference`: the shop's own order reference.
+    """
 
     currency: Currency
     lines: Annotated[tuple[OfferLine, ...], Meta(min_length=1, max_length=2000)]
@@ -67,9 +70,35 @@ def make_offer(server: MerchantServer, turn: Turn, wish: OfferWish, link_base: s
     if wish.currency not in {cap["currency"] for cap in allowed}:
         raise PeerFault(fault("unsupported_currency"), wish.currency)
     row = server.orders.offer(
-        turn, lines, total, wish.reference, turn.now + wish.expires_in, wish.cancellation
+        turn,
+        lines=lines,
+        total=total,
+        reference=wish.reference,
+        expires_at=turn.now + wish.expires_in,
+        policy=wish.cancellation,
     )
     return OfferMade(row.offer_id, row.offer_hash, f"{link_base}/{row.offer_id}", total.minor)
+
+
+def make_offer_once(
+    server: MerchantServer, turn: Turn, wish: OfferWish, link_base: str, key: str | None
+) -> OfferMade:
+    """Like `make_offer`; where there is a key, the same key and wish get the same offer again.
+
+    Raises `idempotency_conflict` where the key was another wish's.
+    """
+    if key is None:
+        return make_offer(server, turn, wish, link_base)
+    fingerprint = digest_of(wish)
+    before = turn.unit.get(IDEMPOTENCY, key)
+    if before is not None:
+        if before.request_digest != fingerprint:
+            raise PeerFault(fault("idempotency_conflict"))
+        return msgspec.json.decode(before.answer, type=OfferMade)
+    made = make_offer(server, turn, wish, link_base)
+    row = IdempotencyRow(key, fingerprint, msgspec.json.encode(made), turn.now)
+    turn.unit.put(IDEMPOTENCY, row)
+    return made
 
 
 def merchant_api(server: MerchantServer, token: bytes, endpoint: str) -> Litestar:
@@ -83,23 +112,7 @@ def merchant_api(server: MerchantServer, token: bytes, endpoint: str) -> Litesta
         key: Annotated[str | None, Parameter(header="Idempotency-Key", max_length=200)] = None,
     ) -> OfferMade:
         """A new offer; the same Idempotency-Key and request return the same one."""
-
-        def make(turn: Turn) -> OfferMade:
-            if key is None:
-                return make_offer(server, turn, data, link_base)
-            fingerprint = digest_of(data)
-            before = turn.unit.get(IDEMPOTENCY, key)
-            if before is not None:
-                if before.request_digest != fingerprint:
-                    raise PeerFault(fault("idempotency_conflict"))
-                return msgspec.json.decode(before.answer, type=OfferMade)
-            made = make_offer(server, turn, data, link_base)
-            turn.unit.put(
-                IDEMPOTENCY, IdempotencyRow(key, fingerprint, msgspec.json.encode(made), turn.now)
-            )
-            return made
-
-        return await node.work(make)
+        return await node.work(lambda turn: make_offer_once(server, turn, data, link_base, key))
 
     @get("/orders/{offer_id:str}")
     async def order(offer_id: str) -> dict[str, Any]:
@@ -116,7 +129,7 @@ def merchant_api(server: MerchantServer, token: bytes, endpoint: str) -> Litesta
 
     @get("/orders")
     async def listed(after: str = "") -> list[dict[str, Any]]:
-        """A page of orders, by offer hash; give the last one's `offer_hash` as `after` for the next."""
+        """A page of orders, by offer hash; the last one's `offer_hash` is `after` of the next."""
         page = (
             sa.select(orders)
             .where(orders.c.offer_hash > sa.bindparam("after"))

@@ -40,7 +40,10 @@ MAX_OFFER: Final = 250_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """How this merchant does business. `fresh_seconds`: how old a pulled or pushed guarantee's confirmation may be."""
+    """How this merchant does business.
+
+    `fresh_seconds`: how old a pulled or pushed guarantee's confirmation may be.
+    """
 
     discovery: Discovery
     order_numbers: Literal["merchant", "agency"]
@@ -55,9 +58,10 @@ class Orders:
         self._approval = approval
         self.wishes = wishes
 
-    def offer(
+    def offer(  # noqa: PLR0913 - what an offer is made of, each by its name
         self,
         turn: Turn,
+        *,
         lines: tuple[Line, ...],
         total: Money,
         reference: str,
@@ -106,7 +110,7 @@ class Orders:
         return row
 
     def introduced(self, turn: Turn, received: Verified[AnonymousIdIntroduction]) -> None:
-        """Row 2, claim 1: an agency introduces a buyer; approval is asked who stands behind the ID."""
+        """Row 2, claim 1: an agency introduces a buyer; approval is asked whose ID it is."""
         if self.wishes.discovery != "lookup":
             raise PeerFault(fault("out_of_order"), "this merchant takes anonymous IDs from members")
         message = received.message
@@ -118,7 +122,10 @@ class Orders:
         lookup.search(turn, order, self._approval)
 
     def presented(self, turn: Turn, received: Verified[AnonymousIdPresented]) -> None:
-        """Row 2, claims 10 and 19: a buyer presents an ID; its routing code names an agency that is known and fresh."""
+        """Row 2, claims 10 and 19: a buyer presents an ID.
+
+        Its routing code names an agency that is known and fresh.
+        """
         if self.wishes.discovery == "lookup":
             raise PeerFault(
                 fault("out_of_order"), "this merchant takes anonymous IDs from agencies"

@@ -1,4 +1,7 @@
-"""What a merchant keeps, as plain rows. Nothing here names or links a buyer. Times in seconds, amounts in minor units."""
+"""What a merchant keeps, as plain rows. Nothing here names or links a buyer.
+
+Times in seconds, amounts in minor units.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ class OfferRow(msgspec.Struct, frozen=True):
 
 
 class OrderRow(msgspec.Struct, frozen=True):
-    """What became of an offer. `reference`: the shop's own; `deadline`: when something is due (null: nothing is)."""
+    """What became of an offer.
+
+    `reference`: the shop's own; `deadline`: when something is due (null: nothing is).
+    """
 
     offer_hash: str
     offer_id: str
@@ -66,7 +72,10 @@ class NumberRow(msgspec.Struct, frozen=True):
 
 
 class SaleRow(msgspec.Struct, frozen=True):
-    """A verified sale: the sales record database of claim 1. `guarantee_digest`: the agency guarantee that it rests on."""
+    """A verified sale: the sales record database of claim 1.
+
+    `guarantee_digest`: of the agency guarantee that it rests on.
+    """
 
     agency: str
     order_number: str

@@ -57,9 +57,11 @@ ORDERS: Final = Table(
         Row(S.PENDING, Event.TIME_UP, S.VERIFY_SENT, ("verification.request",)),
     ),
 )
-"""INTRODUCED: an anonymous ID came whose agency has to be looked up. ROUTED: one whose agency is known (push, pull).
+"""The merchant's orders.
 
-Once the agency has said "confirmed", only approval's word ends the order: time alone never does.
+INTRODUCED: an anonymous ID came whose agency has to be looked up. ROUTED: one whose agency is known
+(push, pull). Once the agency has said "confirmed", only approval's word ends the order: time alone
+never does.
 """
 
 
@@ -71,7 +73,10 @@ def may_ship(order: OrderRow) -> bool:
 def price(
     lines: tuple[tuple[str, str, int, str], ...], currency: str
 ) -> tuple[tuple[Line, ...], Money]:
-    """Lines and total from (sku, description, quantity, unit price). Raises `nonpositive_amount`, `unsupported_currency`."""
+    """Lines and total from (sku, description, quantity, unit price).
+
+    Raises `nonpositive_amount`, `unsupported_currency`.
+    """
     exponent(currency)
     priced = tuple(
         Line(
@@ -90,7 +95,10 @@ def price(
 
 
 def check_introduction(order: OrderRow | None, offer: Offer | None, now: int) -> OrderRow:
-    """The order, if a buyer may take its offer now. Raises `offer_unknown`, `offer_expired`, `offer_taken`."""
+    """The order, if a buyer may take its offer now.
+
+    Raises `offer_unknown`, `offer_expired`, `offer_taken`.
+    """
     if order is None or offer is None:
         raise PeerFault(fault("offer_unknown"))
     if offer.expires_at < now or order.state is S.EXPIRED:

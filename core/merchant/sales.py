@@ -54,7 +54,10 @@ class Sales:
         self._approval = approval
 
     def completed(self, turn: Turn, received: Verified[CompletionReport]) -> None:
-        """Row 7: what the agency says. Confirmed: approval is asked; anything else ends the order."""
+        """Row 7: what the agency says.
+
+        Confirmed: approval is asked; anything else ends the order.
+        """
         message = received.message
         order = self._order(turn, message.order)
         if order.agency != received.issuer:
@@ -131,7 +134,8 @@ class Sales:
         if order is None or asked is None or asked.name == StateQuery.name:
             return
         if asked.name == VerificationRequest.name and received.message.code not in _FINAL:
-            return  # the sale may still be recorded: the order's timer asks again once what is wrong was mended
+            # The sale may still be recorded: the timer asks again, once what is wrong was mended.
+            return
         self._fail(turn, order, received.message.code)
 
     def expire(self, turn: Turn) -> int:
@@ -142,11 +146,11 @@ class Sales:
             if step.then is OrderState.EXPIRED:
                 self._end(turn, order, step.then, "order_expired")
                 continue
-            order = msgspec.structs.replace(
+            again = msgspec.structs.replace(
                 order, state=step.then, deadline=turn.now + rules.ASK_AGAIN_SECONDS
             )
-            turn.unit.put(ORDERS, order)
-            self._ask(turn, order)
+            turn.unit.put(ORDERS, again)
+            self._ask(turn, again)
         return len(due)
 
     def state(self, turn: Turn, received: Verified[StateQuery]) -> StateAnswer:

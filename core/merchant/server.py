@@ -50,7 +50,7 @@ class MerchantServer:
 
     schema = METADATA
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - a node's ports, and what its operator chose
         self,
         database: Database,
         clock: Clock,
@@ -107,7 +107,8 @@ class MerchantServer:
             and not self.node.directory.knows("agency")
         ):
             wrong.append(
-                "No agency is known yet: the directory has not come; check that approval can be reached."
+                "No agency is known yet: the directory has not come; "
+                "check that approval can be reached."
             )
         return wrong
 

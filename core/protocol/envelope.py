@@ -254,7 +254,7 @@ def peek_issuer(unopened: Unopened) -> str:
 
 
 def peek_id(unopened: Unopened) -> str:
-    """The message identifier that it claims: good for asking that it be forgotten, for nothing else."""
+    """The message identifier that it claims: good for asking that it be forgotten, no more."""
     return _strict(_decoder(unopened.kind), unopened.payload).jti
 
 

@@ -130,7 +130,7 @@ def anonymous_id_digest(anonymous_id: str) -> str:
     return digest(anonymous_id.encode("ascii"))
 
 
-def fix_terms(
+def fix_terms(  # noqa: PLR0913 - what the terms are made of, each by its name
     offer: Offer,
     *,
     agency: str,

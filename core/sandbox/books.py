@@ -1,4 +1,7 @@
-"""Whether the three parties' books say the same, order by order and penny by penny. Reads the databases, asks no node."""
+"""Whether the three parties' books say the same, order by order and penny by penny.
+
+Reads the databases, asks no node.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ Row = tuple[Any, ...]
 
 @dataclass(slots=True)
 class Comparison:
-    """What a comparison found. `differences`: in words, with the order and both sides; empty when the books agree."""
+    """What a comparison found.
+
+    `differences`: in words, with the order and both sides; empty when the books agree.
+    """
 
     verified: int = 0
     verified_minor: int = 0
@@ -38,7 +44,10 @@ class Comparison:
 
 
 def compare(databases: Mapping[str, str], parties: Mapping[str, str]) -> Comparison:
-    """Compare approval's, agency's and merchant's books. `databases`, `parties`: by "approval", "agency", "merchant"."""
+    """Compare approval's, agency's and merchant's books.
+
+    `databases`, `parties`: by "approval", "agency", "merchant".
+    """
     agency, merchant = parties["agency"], parties["merchant"]
     approval = _rows(databases["approval"], _approval(agency, merchant))
     at_agency = _rows(databases["agency"], _agency(merchant))
@@ -56,7 +65,10 @@ def compare(databases: Mapping[str, str], parties: Mapping[str, str]) -> Compari
 
 
 def order_at(party: str, database: str, order_number: str) -> dict[str, Any]:
-    """One party's own row of an order: number, state, amount, hashes. Raises `LookupError` where it has none."""
+    """One party's own row of an order: number, state, amount, hashes.
+
+    Raises `LookupError` where it has none.
+    """
     columns = _ORDERS[party].c
     engine = open_database(database, exclusive=False).reader()
     try:
@@ -133,8 +145,8 @@ def _totals(found: Comparison, databases: Mapping[str, str], agency: str) -> Non
     for currency, (_, reserved, committed, records) in held.items():
         if (reserved, committed, records) != (0, found.verified_minor, found.verified):
             found.differences.append(
-                f"approval's exposure in {currency}: {reserved} reserved, {committed} committed, {records} records;"
-                f" its orders say 0, {found.verified_minor}, {found.verified}"
+                f"approval's exposure in {currency}: {reserved} reserved, {committed} committed, "
+                f"{records} records; its orders say 0, {found.verified_minor}, {found.verified}"
             )
         _, still, debt = owed.get(currency, (currency, 0, 0))
         if (still, debt) != (0, found.verified_minor):

@@ -1,9 +1,12 @@
-"""The demonstration: a network, a member, one purchase, each message as it passes, the three books at the end."""
+"""The demonstration: a network, a member, one purchase.
+
+Each message as it passes, and the three books at the end.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -74,7 +77,10 @@ class Story:
 
 
 class Demo:
-    """Runs the story. `say`: called with a line for people; `saw`: with each message that passes."""
+    """Runs the story.
+
+    `say`: called with a line for people; `saw`: with each message that passes.
+    """
 
     def __init__(
         self, plan: Plan, say: Callable[[str], None], saw: Callable[[Passed], None]
@@ -120,7 +126,8 @@ class Demo:
         engine.follow()
         purchase = await engine.look(made.link)
         self._say(
-            f"The wallet shows: {purchase.merchant_name}, {purchase.minor / 100:.2f} {purchase.currency}"
+            f"The wallet shows: {purchase.merchant_name}, "
+            f"{purchase.minor / 100:.2f} {purchase.currency}"
         )
         purchase = await engine.buy(purchase)
         purchase = await self._until(
@@ -131,8 +138,8 @@ class Demo:
         purchase = await self._until(engine.until(purchase), PurchaseState.RECORDED)
         self.story.order_number = purchase.order_number or ""
 
-    async def _until(self, waiting: Any, wanted: PurchaseState) -> PurchaseRow:
-        purchase: PurchaseRow = await asyncio.wait_for(waiting, WAIT_SECONDS)
+    async def _until(self, waiting: Awaitable[PurchaseRow], wanted: PurchaseState) -> PurchaseRow:
+        purchase = await asyncio.wait_for(waiting, WAIT_SECONDS)
         if purchase.state is not wanted:
             raise OurFault(
                 fault("internal"), f"the purchase is {purchase.state}: {purchase.reason}"

@@ -1,4 +1,4 @@
-"""Members of the sandbox's agency: invited by its operator, joined by wallet engines of their own."""
+"""Members of the sandbox's agency: invited by its operator, each with a wallet engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _SPACE: Final = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 
 
 def identity_of(customer: str) -> dict[str, str]:
-    """An identity made from a customer's number, unmistakable in any file: UUID, name and address."""
+    """An identity made from a customer's number: UUID, name and address.
+
+    Unmistakable in any file.
+    """
     number = str(uuid.uuid5(_SPACE, f"surety sandbox customer {customer}"))
     return {
         "uuid": number,
@@ -90,7 +93,7 @@ class Members:
         return engine
 
     async def stranger(self) -> MemberEngine:
-        """Somebody who has a wallet and has joined no agency: the agency itself has to tell him so."""
+        """Somebody who has a wallet and has joined no agency, which has to tell him so."""
         agency = self._network.nodes["agency"].public
         answer = await self.caller.call("GET", f"{agency}/guarantee")
         wallet = self.wallet

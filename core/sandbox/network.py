@@ -1,4 +1,7 @@
-"""A whole network on one machine: approval, one agency, one merchant, each a process on a loopback address of its own."""
+"""A whole network on one machine: approval, one agency, one merchant.
+
+Each is a process on a loopback address of its own.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ Maker = Literal["merchant", "agency"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the network is to be like. `folder`: where databases, logs and keys go; `cap_minor`: the agency's cap."""
+    """What the network is to be like.
+
+    `folder`: where databases, logs and keys go; `cap_minor`: the agency's cap, in minor units;
+    `databases`: URLs by party, where they are not to be SQLite files in the folder.
+    """
 
     folder: Path
     discovery: Discovery = "lookup"
@@ -40,7 +47,10 @@ def free_port(host: str) -> int:
 
 
 class Network:
-    """Three node processes. Use as an asynchronous context manager; all of them are registered and ready inside."""
+    """Three node processes.
+
+    Use as an asynchronous context manager; all of them are registered and ready inside.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,7 +20,10 @@ LOOK_SECONDS: Final = 0.2
 
 
 class NodeProcess:
-    """A `surety … serve` process. `arguments`: what follows `surety`; `public`: base URL of its public door."""
+    """A `surety … serve` process.
+
+    `arguments`: what follows `surety`; `public`: base URL of its public door.
+    """
 
     def __init__(self, name: str, arguments: list[str], public: str, log_file: Path) -> None:
         self.name = name
@@ -45,14 +49,17 @@ class NodeProcess:
         )
 
     async def ready(self) -> None:
-        """Wait until the node answers. Raises `RuntimeError` with the end of its log where it does not."""
+        """Wait until the node answers.
+
+        Raises `RuntimeError` with the end of its log where it does not.
+        """
         deadline = time.monotonic() + START_SECONDS
         async with httpx.AsyncClient(trust_env=False) as client:
             while time.monotonic() < deadline:
                 if self._process is None or self._process.poll() is not None:
                     break
                 try:
-                    if (await client.get(f"{self.public}/livez")).status_code == httpx.codes.OK:
+                    if (await client.get(f"{self.public}/livez")).status_code == HTTPStatus.OK:
                         return
                 except httpx.HTTPError:
                     pass
@@ -60,13 +67,16 @@ class NodeProcess:
         raise RuntimeError(f"the {self.name} node did not start:\n{self.tail()}")
 
     async def serving(self) -> None:
-        """Wait until the node says that it can do its work. Raises `RuntimeError` with what it says is wrong."""
+        """Wait until the node says that it can do its work.
+
+        Raises `RuntimeError` with what it says is wrong.
+        """
         deadline = time.monotonic() + START_SECONDS
         said = ""
         async with httpx.AsyncClient(trust_env=False) as client:
             while time.monotonic() < deadline:
                 answer = await client.get(f"{self.public}/readyz")
-                if answer.status_code == httpx.codes.OK:
+                if answer.status_code == HTTPStatus.OK:
                     return
                 said = answer.text
                 await asyncio.sleep(0.05)

@@ -1,16 +1,18 @@
-"""The shop's own web server, as far as a purchase needs it: it makes offers at its merchant node."""
+"""The shop's own web server, as far as a purchase needs it: it makes offers at its node."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from core.exchange.peers import Caller
 from core.protocol.faults import OurFault, PeerFault, fault
 
+T = TypeVar("T")
 PATIENCE: Final = 120.0
 
 
@@ -48,8 +50,11 @@ class Shop:
         return Made(**content)
 
 
-async def patiently(do: Any, seconds: float = PATIENCE) -> Any:
-    """Try again while it is our own or the network's fault, for so long; as a person does whose page does not load."""
+async def patiently(do: Callable[[], Awaitable[T]], seconds: float = PATIENCE) -> T:
+    """Try again while it is our own or the network's fault, for so long.
+
+    As a person does whose page does not load. Raises the last `OurFault`.
+    """
     pause = 0.1
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

@@ -1,4 +1,4 @@
-"""Watches what nodes put into their chains of evidence, as it happens, by reading their databases."""
+"""Watches what nodes put into their chains of evidence, as it happens, in their databases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ PAUSE: Final = 0.05
 
 @dataclass(frozen=True, slots=True, order=True)
 class Passed:
-    """A message that a node sent. `at`: milliseconds; `sender`, `receiver`: "approval", "agency", "merchant", "member", "anyone"."""
+    """A message that a node sent.
+
+    `at`: milliseconds; `sender`, `receiver`: "approval", "agency", "merchant", "member", "anyone".
+    """
 
     at: int
     position: int
@@ -32,7 +35,10 @@ class Passed:
 
 
 class Tail:
-    """Follows several nodes' evidence. `databases`: by the sender's name; `seen`: called with each message, in order of time."""
+    """Follows several nodes' evidence.
+
+    `databases`: by the sender's name; `seen`: called with each message, in order of time.
+    """
 
     def __init__(self, databases: Mapping[str, str], seen: Callable[[Passed], None]) -> None:
         self._engines = {

@@ -87,7 +87,7 @@ checkpoints = sa.Table(
     sa.Column("raw", sa.LargeBinary, nullable=False),
 )
 
-ENTRIES: Records[Entry] = Records(entries, Entry)
+ENTRIES: Records[Entry] = Records(entries, Entry, kept=False)
 HEADS: Records[ChainHead] = Records(heads, ChainHead)
 CHECKPOINTS: Records[SignedHead] = Records(checkpoints, SignedHead)
 

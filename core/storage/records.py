@@ -60,7 +60,8 @@ class Records(Generic[R]):
     primary key.
     """
 
-    def __init__(self, table: sa.Table, row: type[R]) -> None:
+    def __init__(self, table: sa.Table, row: type[R], *, kept: bool = True) -> None:
+        self.kept = kept
         self.table = table
         self.row = row
         self.fields = tuple(field.name for field in msgspec.structs.fields(row))

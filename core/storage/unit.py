@@ -6,7 +6,7 @@ order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=msgspec.Struct)
 _Cells = dict[Records[Any], dict[Key, "Cell"]]
+Place = tuple[Records[Any], Key]
+"""Where a row is: its table and its key."""
+
+MOST_KEPT: Final = 20_000
+"""How many rows a writer that has its database to itself remembers between commits."""
 
 
 class Cell:
@@ -36,9 +41,12 @@ class Cell:
 class Group:
     """What the units of one commit have read and written."""
 
-    def __init__(self, cursor: DBAPICursor, dialect: Dialect) -> None:
+    def __init__(
+        self, cursor: DBAPICursor, dialect: Dialect, kept: dict[Place, Any] | None = None
+    ) -> None:
         self._cursor = cursor
         self._dialect = dialect
+        self._kept = kept
         self.cells: _Cells = {}
         self.after: list[Callable[[], None]] = []
         self.wrote = False
@@ -48,11 +56,29 @@ class Group:
         cells = self.cells.setdefault(records, {})
         found = cells.get(key)
         if found is None:
-            self._cursor.execute(records.statements(self._dialect).select, key)
-            values = self._cursor.fetchone()
-            row = None if values is None else records.load(values)
+            row = self._kept.get((records, key)) if self._kept is not None else None
+            if row is None:
+                self._cursor.execute(records.statements(self._dialect).select, key)
+                values = self._cursor.fetchone()
+                row = None if values is None else records.load(values)
             found = cells[key] = Cell(row, stored=row is not None, dirty=False)
         return found
+
+    def keep(self) -> None:
+        """Remember, now that they are durable, the rows that this group has read and written."""
+        kept = self._kept
+        if kept is None:
+            return
+        for records, cells in self.cells.items():
+            if not records.kept:
+                continue
+            for key, cell in cells.items():
+                if cell.row is None:
+                    kept.pop((records, key), None)
+                else:
+                    kept[records, key] = cell.row
+        while len(kept) > MOST_KEPT:
+            del kept[next(iter(kept))]
 
     def query(self, statement: sa.ClauseElement, parameters: dict[str, Any]) -> list[Sequence[Any]]:
         """Rows of a query over everything that the group has written so far."""

@@ -44,8 +44,9 @@ class Writer:
     """One connection, one commit at a time; whatever has queued meanwhile shares the next one.
 
     With SQLite the works run on the event loop, where they wait for no thread switch, and only a
-    durable COMMIT that has lately been slow runs in a thread. With a database server everything runs in that thread, because
-    there each statement waits for the network. `now`: wall clock in milliseconds, handed in.
+    durable COMMIT that has lately been slow runs in a thread. With a database server everything
+    runs in that thread, because there each statement waits for the network. `now`: wall clock in
+    milliseconds, handed in.
     """
 
     def __init__(self, database: Database, now: Callable[[], int]) -> None:
@@ -59,6 +60,9 @@ class Writer:
         self._busy = False
         self._idle = asyncio.Event()
         self._took = 0.0
+        # Nobody else writes to a SQLite file that is locked for this process: what was read stays
+        # true.
+        self._kept: dict[Any, Any] | None = {} if database.is_sqlite else None
         self.healthy = True
         self.commits = 0
         self.works = 0
@@ -124,12 +128,11 @@ class Writer:
         elif group.wrote and self._slow:
             self._in_thread(thread, works, lambda: self._commit(group, works))
         else:
-            error = self._commit(group, works)
-            if error is not None:
-                failed = error
-                self._in_thread(thread, works, lambda: self._again(works, failed))
-            else:
+            failed = self._commit(group, works)
+            if failed is None:
                 self._done(thread, works)
+            else:
+                self._in_thread(thread, works, lambda: self._again(works, failed))
 
     def _in_thread(
         self,
@@ -177,7 +180,7 @@ class Writer:
     def _execute(self, works: list[_Work[Any]]) -> Group | Exception:
         try:
             self._begin()
-            group = Group(self._cursor, self._database.dialect)
+            group = Group(self._cursor, self._database.dialect, self._kept)
             for work in works:
                 self._run(group, work)
             group.flush()
@@ -196,9 +199,10 @@ class Writer:
             self.healthy = False
             return error
         self.healthy = True
+        group.keep()
         if group.wrote:
             # Two thread switches cost as much as a commit on a fast disk. A slow one must not stop
-            # the loop, so what commits have lately taken decides; one slow commit is enough to move.
+            # the loop, so what commits have lately taken decides; one slow one is enough to move.
             took = perf_counter() - begun
             self._took = max(took, self._took * 0.95)
             self.commits += 1

@@ -301,6 +301,31 @@ def test_registration_refused(request_: RegistrationRequest, kind: str, code: st
         rules.check_serial(a_serial(kind=kind), request_, "kid")
 
 
+@pytest.mark.parametrize(
+    "networks",
+    [None, (), ("127.0.0.1/32",), ("192.0.2.0/24", "2001:db8::/48", "10.0.0.0/8")],
+)
+def test_networks(networks: tuple[str, ...] | None) -> None:
+    rules.check_networks(networks)
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        ("999.0.0.0/8", "is not a network"),
+        ("10.0.0.1/8", "is not a network"),
+        ("1:2/16", "is not a network"),
+        ("0.0.0.0/0", "is too wide"),
+        ("10.0.0.0/7", "is too wide"),
+        ("::/0", "is too wide"),
+    ],
+)
+def test_networks_that_say_nothing(network: str, why: str) -> None:
+    with refused("change_refused") as caught:
+        rules.check_networks(("127.0.0.1/32", network))
+    assert caught.value.detail == f"{network} {why}"
+
+
 def test_search() -> None:
     fresh = DigestRow("digest", AGENCY, None, NOW)
     assert rules.check_search(fresh, MERCHANT, NOW) is fresh

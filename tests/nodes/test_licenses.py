@@ -4,7 +4,7 @@ import pytest
 
 from core.protocol.canonical import digest
 from core.protocol.identifiers import serial_number
-from core.protocol.standing import LeaseRenewal, StandingQuery
+from core.protocol.standing import InformationChange, LeaseRenewal, StandingQuery
 from tests.nodes.orders import Pair, an_address
 from tests.world.nodes import Networks
 from tests.world.puppet import Puppet, a_key, send
@@ -187,3 +187,23 @@ def test_only_the_entitled_learn_what_is_private(pair: Pair) -> None:
     itself = pair.agency.send(pair.approval, of_agency).message
     assert itself.payout_account == f"GB22 PUPPET {pair.agency.address}"
     assert [(each.cap.minor, each.used) for each in itself.limits] == [(10**6, 0)]
+
+
+def test_a_network_that_says_nothing(pair: Pair) -> None:
+    """An address check that everybody passes would be none (claims 8, 9)."""
+    newcomer = Puppet("merchant", an_address())
+    serial = pair.running.serial("merchant", newcomer.legal_name)
+    everywhere = ("0.0.0.0/0",)
+    change = InformationChange(
+        discovery=None,
+        endpoint=None,
+        payment_methods=None,
+        payout_account=None,
+        source_networks=everywhere,
+    )
+    with unchanged(pair.running.approval.written):
+        request = newcomer.registration(serial, source_networks=everywhere)
+        assert newcomer.ask_registration(pair.approval, request).refusal == "change_refused"
+        assert pair.merchant.send(pair.approval, change).refusal == "change_refused"
+    again = newcomer.ask_registration(pair.approval, newcomer.registration(serial))
+    assert again.message.party.startswith("merchant-")

@@ -1,1 +1,1 @@
-"""Three feeds that end in the same thing: an agency's guarantee, checked against approval's key, and fresh."""
+"""Three feeds that end in an agency's guarantee, checked against approval's key, and fresh."""

@@ -1,4 +1,4 @@
-"""The merchant's own database of agency guarantees, and how fresh an entry must be to be believed (claim 19)."""
+"""The merchant's own database of agency guarantees, and how fresh they must be (claim 19)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _AGENCIES = sa.select(guarantees).where(guarantees.c.kind == "agency", guarantee
 
 @dataclass(frozen=True, slots=True)
 class KnownAgency:
-    """An agency that this merchant may send a billing request to. `digest`: of the guarantee's exact bytes."""
+    """An agency that this merchant may send a billing request to.
+
+    `digest`: of the guarantee's exact bytes.
+    """
 
     guarantee: AgencyGuarantee
     digest: str
@@ -31,8 +34,8 @@ class KnownAgency:
 def by_routing_code(turn: Turn, directory: Directory, code: str, fresh_seconds: int) -> KnownAgency:
     """The agency that an anonymous ID's routing code names.
 
-    Raises `agency_unknown`; `guarantee_stale` where the entry was last confirmed longer ago than `fresh_seconds`:
-    an old directory is not trusted, it is refreshed.
+    Raises `agency_unknown`; `guarantee_stale` where the entry was last confirmed longer ago than
+    `fresh_seconds`: an old directory is not trusted, it is refreshed.
     """
     rows = [GUARANTEES.load(values) for values in turn.unit.query(_BY_CODE, code=code)]
     usable = [row for row in rows if not row.withdrawn]
@@ -42,7 +45,10 @@ def by_routing_code(turn: Turn, directory: Directory, code: str, fresh_seconds: 
 
 
 def by_party(turn: Turn, directory: Directory, party: str) -> KnownAgency:
-    """The agency of this name, as it was learned in this very turn or before. Raises `agency_unknown`."""
+    """The agency of this name, as it was learned in this very turn or before.
+
+    Raises `agency_unknown`.
+    """
     row = turn.unit.get(GUARANTEES, party)
     if row is None or row.withdrawn:
         raise PeerFault(fault("agency_unknown"))
@@ -62,7 +68,10 @@ def opened(
 
 
 def withdraw(turn: Turn, directory: Directory, party: str, epoch: int) -> None:
-    """This agency is guaranteed no longer, since `epoch`; an older word than the known one is ignored."""
+    """Hold an agency for guaranteed no longer since `epoch`.
+
+    An older word than the known one is ignored.
+    """
     row = turn.unit.get(GUARANTEES, party)
     if row is not None and not row.withdrawn and row.epoch < epoch:
         turn.unit.put(GUARANTEES, msgspec.structs.replace(row, withdrawn=1, epoch=epoch - 1))

@@ -1,4 +1,4 @@
-"""Lookup (claim 1): approval is asked, for each fresh anonymous ID, which agency stands behind it."""
+"""Lookup (claim 1): approval is asked, for each anonymous ID, which agency stands behind it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def search(turn: Turn, order: OrderRow, approval: str) -> None:
 def found(
     turn: Turn, directory: Directory, order: OrderRow, received: Verified[AgencyFound]
 ) -> KnownAgency:
-    """Approval's answer: the agency, which must be the one that introduced the buyer. Raises `guarantee_invalid`."""
+    """Approval's answer: the agency, which must be the one that introduced the buyer.
+
+    Raises `guarantee_invalid`.
+    """
     message = received.message
     directory.learn(turn.unit, message.guarantee, turn.now)
     if message.anonymous_id_digest != order.anonymous_id_digest or message.agency != order.agency:

@@ -1,13 +1,14 @@
-"""Pull (claim 19): the merchant fetches each agency's guarantee from the agency itself, on a schedule.
+"""Pull (claim 19): the merchant fetches each agency's guarantee from the agency, on a schedule.
 
-Approval's signed index says which agencies exist and what the digest of each guarantee is: an agency can neither be
-hidden nor hand out an old guarantee, and one that approval lists no longer is dropped.
+Approval's signed index says which agencies exist and what the digest of each guarantee is: an
+agency can neither be hidden nor hand out an old guarantee, and one that approval lists no longer is
+dropped.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a round brought. `missing`: agencies that are listed and could not be fetched, with the fault's code."""
+    """What a round brought.
+
+    `missing`: agencies that are listed and could not be fetched, with the fault's code.
+    """
 
     epoch: int
     agencies: int
@@ -34,7 +38,10 @@ class Pulled:
 
 
 async def pull(node: Node, trust: Trust) -> Pulled:
-    """One round: index, then what is new in it. Raises `OurFault`, `PeerFault`; what was fetched before that is kept."""
+    """One round: index, then what is new in it.
+
+    Raises `OurFault`, `PeerFault` where there is no good index; what is known already is kept.
+    """
     index = await _index(node, trust)
     known = await node.work(_digests)
     missing: dict[str, str] = {}
@@ -61,7 +68,7 @@ async def _index(node: Node, trust: Trust) -> Verified[DirectoryIndex]:
     last = await node.work(lambda turn: int(turn.setting("directory_epoch") or "0"))
     if found.message.epoch < last:
         raise PeerFault(fault("guarantee_invalid"), "the index is older than one seen before")
-    return found  # type: ignore[return-value]
+    return cast("Verified[DirectoryIndex]", found)
 
 
 async def _guarantee(node: Node, entry: DirectoryEntry) -> bytes:

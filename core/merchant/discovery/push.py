@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def pushed(turn: Turn, directory: Directory, received: Verified[DirectoryPush]) -> None:
-    """Keep what approval sent; the receipt that goes back is the acknowledgement. Raises `guarantee_invalid`."""
+    """Keep what approval sent; the receipt that goes back is the acknowledgement.
+
+    Raises `guarantee_invalid`.
+    """
     for guarantee in received.message.guarantees:
         directory.learn(turn.unit, guarantee, turn.now)
     for party in received.message.withdrawn:

@@ -41,14 +41,20 @@ class Invoice:
 
 @dataclass(slots=True)
 class Reading:
-    """A file's invoices in the order of their first lines. `refused`: line number and why, for rows that do not parse."""
+    """A file's invoices in the order of their first lines.
+
+    `refused`: line number and why, for rows that do not parse.
+    """
 
     invoices: list[Invoice] = field(default_factory=list[Invoice])
     refused: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
 
 def read(path: Path) -> Reading:
-    """Read a file. Raises `OurFault` where it cannot be read or lacks a column; a bad row only refuses itself."""
+    """Read a file; a bad row only refuses itself.
+
+    Raises `OurFault` where the file cannot be read or lacks a column.
+    """
     reading = Reading()
     by_number: dict[str, Invoice] = {}
     try:
@@ -78,7 +84,8 @@ def _text(path: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # The data set is often passed on in the Windows code page; every byte means something there or is replaced.
+        # The data set is often passed on in the Windows code page; every byte means something there
+        # or is replaced.
         return raw.decode("cp1252", errors="replace")
 
 
@@ -100,7 +107,10 @@ def _row(row: dict[str | None, str | None]) -> tuple[str, str | None, InvoiceLin
 
 
 def price_text(text: str) -> str:
-    """A decimal as the protocol writes it: `2.50` → `2.5`, `1E+1` → `10`. Raises `ValueError` for what it cannot hold."""
+    """A decimal as the protocol writes it: `2.50` → `2.5`, `1E+1` → `10`.
+
+    Raises `ValueError` for what it cannot hold, `InvalidOperation` for what is no number.
+    """
     price = Decimal(text.strip())
     if not price.is_finite():
         raise ValueError("the unit price is not a number")

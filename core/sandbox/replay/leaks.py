@@ -1,4 +1,7 @@
-"""Searches every byte that merchant and approval keep for anything that names a member: raw, and with messages decoded."""
+"""Searches every byte that merchant and approval keep for anything that names a member.
+
+Raw, and with messages decoded.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, cast
 
 import sqlalchemy as sa
 
@@ -23,7 +26,10 @@ _HEX: Final = re.compile(rb"(?=([0-9a-f]{32}))")
 
 @dataclass(frozen=True, slots=True)
 class Needles:
-    """What must not be found. `kids`: device keys' thumbprints; `members`: the agency's own numbers of its members."""
+    """What must not be found.
+
+    `kids`: device keys' thumbprints; `members`: the agency's own numbers of its members.
+    """
 
     uuids: frozenset[bytes]
     texts: tuple[bytes, ...]
@@ -45,7 +51,10 @@ def needles(
 
 
 def search(folders: Iterable[Path], databases: Iterable[str], sought: Needles) -> list[str]:
-    """Every find, as "where: what kind of identifier". `folders`: files of any kind; `databases`: their messages too."""
+    """Every find, as "where: what kind of identifier".
+
+    `folders`: files of any kind; `databases`: their messages too.
+    """
     found: list[str] = []
     for folder in folders:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -69,10 +78,9 @@ def _messages(url: str) -> Iterator[tuple[str, bytes]]:
     engine = open_database(url, exclusive=False).reader()
     try:
         with engine.connect() as connection:
-            for name, raw in connection.execute(
+            yield from connection.execute(
                 sa.select(journal.entries.c.name, journal.entries.c.raw)
-            ):
-                yield name, raw
+            ).tuples()
     finally:
         engine.dispose()
 
@@ -85,12 +93,12 @@ def _decoded(raw: bytes) -> Iterator[bytes]:
             yield from _decoded(string.encode())
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for each in value.values():  # pyright: ignore[reportUnknownVariableType]
+        for each in cast("dict[str, object]", value).values():
             yield from _strings(each)
     elif isinstance(value, list):
-        for each in value:  # pyright: ignore[reportUnknownVariableType]
+        for each in cast("list[object]", value):
             yield from _strings(each)

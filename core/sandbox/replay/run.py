@@ -1,4 +1,4 @@
-"""The replay itself: every invoice is an order by its customer's own wallet engine, through the real nodes."""
+"""The replay itself: every invoice is an order by its customer's own wallet, through real nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.member.rows import PurchaseState
 from core.protocol.faults import OurFault, PeerFault, fault
 from core.sandbox.books import Comparison, compare
 from core.sandbox.members import Members
-from core.sandbox.network import Network, Plan
+from core.sandbox.network import Discovery, Maker, Network, Plan
 from core.sandbox.replay.invoices import Invoice, Reading
 from core.sandbox.replay.leaks import needles, search
 from core.sandbox.shop import Shop, patiently
@@ -29,7 +29,10 @@ ENROLLING: Final = 16
 
 @dataclass(slots=True)
 class Outcome:
-    """What a replay came to. `seconds`: from the first order to the last verified one, enrolment not counted."""
+    """What a replay came to.
+
+    `seconds`: from the first order to the last verified one, enrolment not counted.
+    """
 
     purchase_invoices: int = 0
     cancellation_invoices: int = 0
@@ -66,7 +69,10 @@ class Outcome:
 
 
 class Replay:
-    """Runs the purchase invoices of a file. `tick`: called after each of them, for a progress bar."""
+    """Runs the purchase invoices of a file.
+
+    `tick`: called after each of them, for a progress bar.
+    """
 
     def __init__(
         self, plan: Plan, reading: Reading, concurrency: int, tick: Callable[[str], None]
@@ -198,6 +204,6 @@ def order_of(invoice: Invoice, currency: str) -> dict[str, Any]:
     }
 
 
-def plan_for(folder: Path, discovery: Any, order_numbers: Any) -> Plan:
+def plan_for(folder: Path, discovery: Discovery, order_numbers: Maker) -> Plan:
     """The network that a replay runs on: the data set's currency, and ample caps."""
     return Plan(folder=folder, discovery=discovery, order_numbers=order_numbers)
