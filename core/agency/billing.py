@@ -81,10 +81,7 @@ class Billing:
         self._methods = methods
 
     def asked(self, turn: Turn, received: Verified[BillingRequest]) -> Refusal | None:
-        """Row 4: a merchant asks to be paid.
-
-        Credit is reserved, approval asked to vouch (row 5).
-        """
+        """Row 4: a merchant asks to be paid; credit is held, approval asked to vouch (row 5)."""
         request, merchant = received.message, received.issuer
         introduction = self._ids.open(turn, request, merchant)
         terms = rules.terms_of(
@@ -128,9 +125,8 @@ class Billing:
         )
         turn.unit.add(ORDERS, order)
         turn.unit.put(OFFER_ORDERS, OfferOrderRow(terms.offer_hash, merchant, terms.order_number))
-        turn.send(
-            MerchantSearch(order=ref, terms=terms), self._approval, turn.now + rules.VOUCH_SECONDS
-        )
+        search = MerchantSearch(order=ref, terms=terms)
+        turn.send(search, self._approval, turn.now + rules.VOUCH_SECONDS)
         return None
 
     def vouched(self, turn: Turn, received: Verified[MerchantFound]) -> None:

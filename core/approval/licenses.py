@@ -130,6 +130,7 @@ class Licenses:
         if turn.unit.query(_BY_KID, kid=received.kid):
             raise PeerFault(fault("already_registered"))
         party = party_id(request.kind, turn.clock.entropy(10))
+        code = routing_code(turn.clock.entropy(5)) if request.kind == "agency" else None
         row = issue(
             turn,
             PartyRow(
@@ -139,9 +140,7 @@ class Licenses:
                 kid=received.kid,
                 key=request.key,
                 sealing_key=request.sealing_key,
-                routing_code=routing_code(turn.clock.entropy(5))
-                if request.kind == "agency"
-                else None,
+                routing_code=code,
                 discovery=request.discovery,
                 instance=request.instance,
                 license_hash=digest(self.license_key(party, received.kid).encode()),

@@ -43,6 +43,20 @@ class StandingOrder(msgspec.Struct, forbid_unknown_fields=True):
     reason: Text = ""
 
 
+_SHOWN = (
+    "party",
+    "kind",
+    "legal_name",
+    "state",
+    "reason",
+    "epoch",
+    "endpoint",
+    "lease_until",
+    "last_seen",
+)
+_LISTED = sa.select(*(parties.c[name] for name in _SHOWN)).order_by(parties.c.party)
+
+
 def approval_api(server: ApprovalServer, token: bytes, endpoint: str) -> Litestar:
     """The operator API of an approval server."""
     node = server.node
@@ -64,24 +78,8 @@ def approval_api(server: ApprovalServer, token: bytes, endpoint: str) -> Litesta
     @get("/parties")
     async def listed() -> list[dict[str, Any]]:
         """All registered parties."""
-        columns = [
-            parties.c[name]
-            for name in (
-                "party",
-                "kind",
-                "legal_name",
-                "state",
-                "reason",
-                "epoch",
-                "endpoint",
-                "lease_until",
-                "last_seen",
-            )
-        ]
-        rows = await node.writer.submit(
-            lambda unit: unit.query(sa.select(*columns).order_by(parties.c.party))
-        )
-        return [dict(zip([column.name for column in columns], row, strict=True)) for row in rows]
+        rows = await node.writer.submit(lambda unit: unit.query(_LISTED))
+        return [dict(zip(_SHOWN, row, strict=True)) for row in rows]
 
     @post("/parties/{party:str}/{action:str}", status_code=200)
     async def standing(

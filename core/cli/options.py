@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypedDict, TypeVar, cast
+from typing import Any, Final, Protocol, TypedDict, TypeVar, cast
 
 import click
 from platformdirs import user_data_path
@@ -33,6 +33,10 @@ class Address(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[rep
         if not host or not port.isdigit():
             self.fail(f"{value!r} is not host:port", param, ctx)
         return host.strip("[]"), int(port)
+
+
+class _Option(Protocol):
+    def __call__(self, function: F, /) -> F: ...
 
 
 class Where(TypedDict):
@@ -106,62 +110,65 @@ def database_option(party: str) -> Callable[[F], F]:
 
 def serve_options(party: str) -> Callable[[F], F]:
     """Everything that a node is started with."""
-    listen = f"127.0.0.1:{PORTS[party][0]}"
+    options = _serving(party)
 
     def decorate(function: F) -> F:
-        for option in reversed(
-            (
-                database_option(party),
-                click.option(
-                    "--listen",
-                    type=Address(),
-                    default=listen,
-                    show_default=True,
-                    help="The public door.",
-                ),
-                operator_option(party),
-                click.option(
-                    "--endpoint",
-                    default="",
-                    help="How others reach the public door, if not by --listen.",
-                ),
-                click.option("--source", default=None, help="Local address to call others from."),
-                click.option(
-                    "--proxy",
-                    "proxies",
-                    multiple=True,
-                    help="Network whose X-Forwarded-For counts. Repeatable.",
-                ),
-                click.option(
-                    "--allow",
-                    "allowed",
-                    multiple=True,
-                    help="Private network that may be called. Repeatable.",
-                ),
-                click.option(
-                    "--certificate",
-                    type=click.Path(path_type=Path, exists=True),
-                    help="TLS certificate chain (PEM).",
-                ),
-                click.option(
-                    "--private-key",
-                    type=click.Path(path_type=Path, exists=True),
-                    help="TLS private key (PEM).",
-                ),
-                click.option(
-                    "--ca-file",
-                    type=click.Path(path_type=Path, exists=True),
-                    help="CAs to trust when calling others.",
-                ),
-                click.option("--log-level", default="INFO", show_default=True),
-                click.option("--follow-stdin", is_flag=True, hidden=True),
-                vault_options,
-            )
-        ):
+        for option in reversed(options):
             function = option(function)
         return function
 
     return decorate
+
+
+def _serving(party: str) -> tuple[_Option, ...]:
+    listen = f"127.0.0.1:{PORTS[party][0]}"
+    return (
+        database_option(party),
+        click.option(
+            "--listen",
+            type=Address(),
+            default=listen,
+            show_default=True,
+            help="The public door.",
+        ),
+        operator_option(party),
+        click.option(
+            "--endpoint",
+            default="",
+            help="How others reach the public door, if not by --listen.",
+        ),
+        click.option("--source", default=None, help="Local address to call others from."),
+        click.option(
+            "--proxy",
+            "proxies",
+            multiple=True,
+            help="Network whose X-Forwarded-For counts. Repeatable.",
+        ),
+        click.option(
+            "--allow",
+            "allowed",
+            multiple=True,
+            help="Private network that may be called. Repeatable.",
+        ),
+        click.option(
+            "--certificate",
+            type=click.Path(path_type=Path, exists=True),
+            help="TLS certificate chain (PEM).",
+        ),
+        click.option(
+            "--private-key",
+            type=click.Path(path_type=Path, exists=True),
+            help="TLS private key (PEM).",
+        ),
+        click.option(
+            "--ca-file",
+            type=click.Path(path_type=Path, exists=True),
+            help="CAs to trust when calling others.",
+        ),
+        click.option("--log-level", default="INFO", show_default=True),
+        click.option("--follow-stdin", is_flag=True, hidden=True),
+        vault_options,
+    )
 
 
 def settings_from(party: str, values: Serving) -> Settings:

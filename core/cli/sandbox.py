@@ -25,6 +25,7 @@ from core.storage.evidence_export import export
 if TYPE_CHECKING:
     # Loaded when they are needed: most commands run no network.
     from core.sandbox.network import Discovery, Maker, Network
+    from core.sandbox.replay.run import Outcome
     from core.sandbox.tail import Passed
 
 T = TypeVar("T")
@@ -157,6 +158,12 @@ def replay(  # noqa: PLR0913 - one a click option
             lambda what: bar.advance(tasks[what]),
         )
         outcome = _run(running.run(_say_where))
+    _report(outcome, as_json=as_json)
+    if outcome.leaks or outcome.failed or not outcome.comparison.agree:
+        sys.exit(1)
+
+
+def _report(outcome: Outcome, *, as_json: bool) -> None:
     figures = outcome.as_json()
     if as_json:
         click.echo(json.dumps(figures, indent=2))
@@ -169,8 +176,6 @@ def replay(  # noqa: PLR0913 - one a click option
         click.echo(f"identity leaked: {leak}", err=True)
     for failure in outcome.failed[:20]:
         click.echo(f"failed: {failure}", err=True)
-    if outcome.leaks or outcome.failed or not outcome.comparison.agree:
-        sys.exit(1)
 
 
 def _say_where(network: Network) -> None:
