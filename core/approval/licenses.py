@@ -203,6 +203,7 @@ class Licenses:
         if message.discovery is not None and row.kind != "merchant":
             raise PeerFault(fault("change_refused"), "only merchants choose a discovery mode")
         rules.check_networks(message.source_networks)
+        rules.check_reachable(message.source_networks, turn.arrival.address)
         before = row.discovery
         row = msgspec.structs.replace(
             row,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 import msgspec
@@ -222,6 +222,20 @@ def check_networks(networks: tuple[str, ...] | None) -> None:
             raise PeerFault(fault("change_refused"), f"{text} is not a network") from None
         if network.prefixlen < WIDEST[network.version]:
             raise PeerFault(fault("change_refused"), f"{text} is too wide")
+
+
+def check_reachable(networks: tuple[str, ...] | None, address: str | None) -> None:
+    """Raise `change_refused` for networks that the asker itself does not call from.
+
+    With them it could neither go on nor take the change back.
+    """
+    if networks is None or address is None:
+        return
+    caller = ip_address(address)
+    if not any(caller in ip_network(text) for text in networks):
+        raise PeerFault(
+            fault("change_refused"), f"{address}, where you call from, is not among them"
+        )
 
 
 def check_search(row: DigestRow | None, merchant: str, now: int) -> DigestRow:

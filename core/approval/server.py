@@ -16,7 +16,7 @@ from core.exchange.directory import Contact, Directory, Trust
 from core.exchange.door import Request, Response
 from core.exchange.health import add_health
 from core.exchange.node import Node
-from core.exchange.operator import SEED, kept
+from core.exchange.operator import SEED, check_same_key, kept
 from core.exchange.receiving import Handler, by
 from core.exchange.tables import SETTINGS, Setting
 from core.exchange.throttle import Throttle
@@ -158,6 +158,7 @@ class ApprovalServer:
     def _load(self, unit: Unit) -> None:
         name = unit.get(SETTINGS, "approval")
         principal = name.value if name else party_id("approval", self.node.clock.entropy(10))
+        check_same_key(unit, "approval_key", self._key.public.x)
         unit.put(SETTINGS, Setting("approval", principal))
         unit.put(SETTINGS, Setting("approval_key", self._key.public.x))
         self.node.identity = Identity(principal, self._key)

@@ -7,10 +7,9 @@ from typing import Unpack
 
 import click
 
-from core.cli.options import Where, operator_option, vault_options
+from core.cli.options import Where, operator_option, vault_named, vault_options
 from core.exchange.operator_client import OperatorClient, bearer
 from core.protocol.money import exponent
-from core.vault.choose import open_vault
 
 
 # Generic since click 8.4 only: an older one could not be subscripted.
@@ -35,7 +34,7 @@ def _client(
     party: str, operator: tuple[str, int], vault: str, profile: str | None
 ) -> OperatorClient:
     return OperatorClient(
-        f"http://{operator[0]}:{operator[1]}", bearer(open_vault(vault, profile or party))
+        f"http://{operator[0]}:{operator[1]}", bearer(vault_named(vault, profile or party))
     )
 
 

@@ -196,4 +196,12 @@ def settings_from(party: str, values: Serving) -> Settings:
 
 def vault_of(settings: Settings) -> Vault:
     """The vault that the settings name, and never another one."""
-    return open_vault(settings.vault, settings.profile)
+    return vault_named(settings.vault, settings.profile)
+
+
+def vault_named(spec: str, profile: str) -> Vault:
+    """The vault of this name. A name that is none is the user's mistake, told as such."""
+    try:
+        return open_vault(spec, profile)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

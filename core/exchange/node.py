@@ -105,7 +105,7 @@ class Node:
         """Send what was left unanswered, and begin the work that comes by time."""
         await self.outbox.resume()
         self.every(CHECKPOINT_SECONDS, self.checkpoint)
-        self.every(PURGE_SECONDS, self._purge)
+        self.every(PURGE_SECONDS, self.purge)
 
     async def drain(self) -> None:
         """About to stop: let those go who wait for their mail."""
@@ -211,7 +211,9 @@ class Node:
         if future is not None and not future.done():
             future.set_result(answer)
 
-    async def _purge(self) -> None:
+    async def purge(self) -> None:
+        """Forget what has expired: inbox entries, and messages that nobody came to collect."""
+
         def purge(unit: Unit) -> None:
             old = unit.now // 1000 - RETRY_GRACE
             table = inbox

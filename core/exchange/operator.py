@@ -12,12 +12,15 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 
+from core.exchange.tables import SETTINGS
 from core.protocol.canonical import b64url
 from core.protocol.faults import OurFault, PeerFault, SuretyError, fault
 from core.vault.port import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from core.storage.unit import Unit
 
 log = logging.getLogger(__name__)
 TOKEN: Final = "operator-token"  # noqa: S105 - the name of a secret, not the secret
@@ -34,6 +37,13 @@ def kept(vault: Vault, name: str, fresh: bytes) -> bytes:
         vault.put(name, fresh)
         return fresh
     return found
+
+
+def check_same_key(unit: Unit, setting: str, x: str) -> None:
+    """Raise `OurFault("wrong_vault")` where this database belongs to another key."""
+    row = unit.get(SETTINGS, setting)
+    if row is not None and row.value != x:
+        raise OurFault(fault("wrong_vault"))
 
 
 def operator_app(title: str, handlers: Sequence[Any], token: bytes) -> Litestar:

@@ -58,10 +58,12 @@ def check_listen(settings: Settings) -> None:
     """Raises `OurFault` for a plain-HTTP door that others than this machine could reach."""
     loopback = [ip_address(host).is_loopback for host, _ in (settings.listen, settings.operator)]
     if not loopback[1]:
-        raise OurFault(fault("forbidden"), "the operator's door opens on a loopback address only")
+        raise OurFault(
+            fault("insecure_door"), "the operator's door opens on a loopback address only"
+        )
     if not loopback[0] and settings.certificate is None:
         raise OurFault(
-            fault("forbidden"),
+            fault("insecure_door"),
             "plain HTTP opens on a loopback address only; give --certificate and --private-key",
         )
 

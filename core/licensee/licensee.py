@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import msgspec
 
 from core.evidence.chain import Direction
-from core.exchange.operator import LICENSE, SEED, kept
+from core.exchange.operator import LICENSE, SEED, check_same_key, kept
 from core.exchange.peers import post_lines
 from core.exchange.receiving import UNREGISTERED, Handler, by
 from core.exchange.tables import GUARANTEES, SETTINGS, Setting
 from core.exchange.turn import Identity, Turn
 from core.protocol.control import Refusal
 from core.protocol.envelope import Verified, peek_issuer, unwrap, verify
-from core.protocol.faults import OurFault, PeerFault, SuretyError, fault
+from core.protocol.faults import Fault, OurFault, PeerFault, SuretyError, fault
 from core.protocol.identifiers import kind_of
 from core.protocol.keys import SigningKey
 from core.protocol.standing import (
@@ -83,6 +83,9 @@ class Licensee:
         self._vault = vault
         self._questions: dict[str, asyncio.Task[Contact | None]] = {}
         self._unknown: dict[str, int] = {}
+        self._refused: Fault | None = None
+        self._renewing = asyncio.Lock()
+        self._refresh_lease: asyncio.Task[None] | None = None
         self._refreshing: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         node.directory.trust_in(trust)
@@ -107,6 +110,7 @@ class Licensee:
         """Be again who this installation was before a restart."""
         unit.put(SETTINGS, Setting("approval", self.trust.principal))
         unit.put(SETTINGS, Setting("approval_key", self.trust.key.x))
+        check_same_key(unit, "public_key", self.key.public.x)
         party = unit.get(SETTINGS, "party")
         lease = unit.get(SETTINGS, "lease_until")
         if party is not None and self.node.license is not None:
@@ -118,12 +122,17 @@ class Licensee:
         """Renew the lease now and then."""
         self._loop = asyncio.get_running_loop()
         self.node.every(RENEW_SECONDS, self.renew)
+        # A node that was down for long may come back with a lease that has run out meanwhile.
+        self._refresh_lease = self._loop.create_task(self._renew_quietly())
 
     def wrong(self) -> list[str]:
         """What keeps this program from taking part, in words that say what to do."""
         if self.party is None:
             command = f"surety {self.kind} register"
             return [f"Not registered: run `{command}` with a serial number from the institution."]
+        if self._refused is not None:
+            why = f"{self._refused.title}. {self._refused.advice}"
+            return [f"Approval refused the last lease renewal: {why}"]
         if self.lease_until * 1000 < self.node.clock.milliseconds():
             return [
                 "The license's lease has run out: check that the approval server can be reached."
@@ -163,9 +172,15 @@ class Licensee:
         answer = await post_lines(self.node.caller, self.trust.endpoint, [raw])
         granted = self._granted(answer.lines)
         license_key = answer.headers.get("surety-license", "")
+        if not license_key:
+            raise OurFault(
+                fault("peer_unreachable"), "approval's answer came without the license key"
+            )
         await asyncio.to_thread(self._vault.put, LICENSE, license_key.encode("ascii"))
         self.node.license = license_key
-        await self.node.writer.submit(lambda unit: self._keep_grant(unit, granted))
+        await self.node.writer.submit(
+            lambda unit: self._keep_grant(unit, granted, profile.currencies)
+        )
         self.node.identity = Identity(granted.message.party, self.key)
         self.lease_until = granted.message.lease_until
         return granted.message.party
@@ -174,6 +189,16 @@ class Licensee:
         """Show a sign of life; approval answers with a new lease and a fresh guarantee."""
         if self.party is None:
             return
+        async with self._renewing:  # two at once could overtake each other and look like a clone
+            await self._renew()
+
+    async def _renew_quietly(self) -> None:
+        try:
+            await self.renew()
+        except SuretyError as error:
+            log.warning("lease not renewed", extra={"code": error.fault.code})
+
+    async def _renew(self) -> None:
         instance = await self.node.writer.submit(self._instance)
 
         def count(unit: Unit) -> int:
@@ -183,7 +208,13 @@ class Licensee:
             return counter
 
         counter = await self.node.writer.submit(count)
-        await self.node.ask(LeaseRenewal(counter=counter, instance=instance), self.trust.principal)
+        message = LeaseRenewal(counter=counter, instance=instance)
+        try:
+            await self.node.ask(message, self.trust.principal)
+        except PeerFault as error:
+            self._refused = error.fault
+            raise
+        self._refused = None
 
     async def change(self, change: InformationChange) -> InformationChanged:
         """Report a change of this party's information; in force when this returns."""
@@ -290,7 +321,9 @@ class Licensee:
                 return cast("Verified[RegistrationGranted]", found)
         raise OurFault(fault("peer_unreachable"), "approval's answer holds no license")
 
-    def _keep_grant(self, unit: Unit, granted: Verified[RegistrationGranted]) -> None:
+    def _keep_grant(
+        self, unit: Unit, granted: Verified[RegistrationGranted], currencies: tuple[str, ...]
+    ) -> None:
         message = granted.message
         journal.record(
             unit,
@@ -302,6 +335,8 @@ class Licensee:
             subject=None,
         )
         unit.put(SETTINGS, Setting("party", message.party))
+        unit.put(SETTINGS, Setting("public_key", self.key.public.x))
+        unit.put(SETTINGS, Setting("currencies", msgspec.json.encode(currencies).decode()))
         unit.put(SETTINGS, Setting("lease_until", str(message.lease_until)))
         unit.put(SETTINGS, Setting("guarantee", message.guarantee))
         unit.put(SETTINGS, Setting("caps", msgspec.json.encode(message.caps).decode()))

@@ -23,7 +23,7 @@ from core.protocol.control import Refusal
 from core.protocol.discovery import AnonymousIdPresented, AnonymousIdRequest, SealedIntroduction
 from core.protocol.envelope import read_kept, seal, unwrap, verify
 from core.protocol.faults import PeerFault, fault
-from core.protocol.identifiers import order_key
+from core.protocol.identifiers import device, order_key
 from core.protocol.keys import SigningKey, derive_seed, seal_to
 from core.protocol.purchase import (
     CompletionNotice,
@@ -206,7 +206,9 @@ class Purchases:
             return
         for kid in self._memberships:
             row = turn.unit.get(PURCHASES, kid, asked.subject)
-            if row is not None and rules.PURCHASES.allows(row.state, Event.RESULT_REFUSED):
+            if row is None or asked.sender not in {device(kid), order_key(row.order_key)}:
+                continue
+            if rules.PURCHASES.allows(row.state, Event.RESULT_REFUSED):
                 step = rules.PURCHASES.next(row.state, Event.RESULT_REFUSED)
                 reason = received.message.code
                 self._put(

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 5.0
+PURGE_SECONDS: Final = 300.0
 
 
 class Wallet:
@@ -85,6 +86,7 @@ class Wallet:
         await self.node.writer.submit(self.purchases.load)
         await self.node.outbox.resume()
         self.node.every(TICK_SECONDS, self._tick)
+        self.node.every(PURGE_SECONDS, self.node.purge)
 
     async def stop(self) -> None:
         """Stop every engine, commit what was begun, close."""

@@ -79,7 +79,7 @@ idempotency = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False, index=True),
 )
 
-OFFERS: Records[OfferRow] = Records(offers, OfferRow)
+OFFERS: Records[OfferRow] = Records(offers, OfferRow, kept=False)
 ORDERS: Records[OrderRow] = Records(orders, OrderRow)
 IDS: Records[IdRow] = Records(anonymous_ids, IdRow)
 NUMBERS: Records[NumberRow] = Records(numbers, NumberRow)

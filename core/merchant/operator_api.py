@@ -66,8 +66,7 @@ def make_offer(server: MerchantServer, turn: Turn, wish: OfferWish, link_base: s
         tuple((line.sku, line.description, line.quantity, line.unit_price) for line in wish.lines),
         wish.currency,
     )
-    allowed = msgspec.json.decode(turn.setting("caps") or "[]")
-    if wish.currency not in {cap["currency"] for cap in allowed}:
+    if wish.currency not in msgspec.json.decode(turn.setting("currencies") or "[]"):
         raise PeerFault(fault("unsupported_currency"), wish.currency)
     row = server.orders.offer(
         turn,

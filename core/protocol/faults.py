@@ -157,6 +157,8 @@ CATALOGUE: Final = _catalogue(
     _row("peer_unreachable", _N, 504, "The other party cannot be reached", "It is tried again automatically.", again=True),
     _row("endpoint_refused", _C, 403, "The address leads where this node does not go", "Register a public address, or have the operator allow the network."),
     _row("shutting_down", _R, 503, "The node is stopping", "Send the same bytes again.", again=True),
+    _row("wrong_vault", _R, 500, "The database belongs to another key than the vault holds", "Start the node with the vault and profile that it was first started with, or restore that vault."),
+    _row("insecure_door", _R, 500, "A door would be open without protection", "Listen on a loopback address, or give --certificate and --private-key."),
     _row("internal", _R, 500, "The node failed", "The operator must look at its log; send the same bytes again.", again=True),
 )
 # fmt: on

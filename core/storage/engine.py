@@ -25,6 +25,9 @@ from core.protocol.faults import OurFault, fault
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 
+ADVISORY_LOCK: Final = 0x5375_7265_7479
+"""One node at a time writes a PostgreSQL database: the lock that its writer holds ("Surety")."""
+
 _WRITER_PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -72,6 +75,10 @@ class Database:
         import psycopg  # noqa: PLC0415 - only where PostgreSQL is used
 
         connection_ = psycopg.connect(_libpq(self.url), autocommit=True)
+        held = connection_.execute("SELECT pg_try_advisory_lock(%s)", (ADVISORY_LOCK,)).fetchone()
+        if held is None or not held[0]:
+            connection_.close()
+            raise DatabaseBusy(sa.make_url(self.url).render_as_string())
         return cast("DBAPIConnection", cast("object", connection_))
 
     def reader(self) -> sa.Engine:
@@ -102,7 +109,7 @@ def open_database(url: str, *, exclusive: bool = True) -> Database:
     `exclusive=False`: for reading only, without the lock.
     """
     parsed = sa.make_url(url)
-    if parsed.drivername in {"postgresql+psycopg", "postgresql"}:
+    if parsed.drivername == "postgresql+psycopg":
         dialect: Any = PGDialect_psycopg
         return Database(url, dialect(paramstyle="format"), None)
     if (

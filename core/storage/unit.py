@@ -23,7 +23,7 @@ _Cells = dict[Records[Any], dict[Key, "Cell"]]
 Place = tuple[Records[Any], Key]
 """Where a row is: its table and its key."""
 
-MOST_KEPT: Final = 20_000
+MOST_KEPT: Final = 4_000
 """How many rows a writer that has its database to itself remembers between commits."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import asyncio
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -29,17 +30,19 @@ HOST = "127.0.0.2"
 def _certificate(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "approval.test")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     chain, private = folder / "node.pem", folder / "node.key"
@@ -91,7 +94,7 @@ async def test_a_certificate_that_is_trusted_is_enough_and_needed(node: tuple[st
         try:
             status = await _get(url, trusting)
         except OurFault:
-            time.sleep(0.1)
+            await asyncio.sleep(0.1)
 
     assert status == 200
     with pytest.raises(OurFault, match="peer_unreachable"):

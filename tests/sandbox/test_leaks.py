@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -82,8 +83,7 @@ def test_messages_inside_messages_are_opened_too(tmp_path: Path) -> None:
     inner = sealed(Refusal(code="refused", detail=f"device {KID}", subject=None))
     result = samples()["purchase.result/1"]
     assert isinstance(result, PurchaseResult)
-    fields = {name: getattr(result, name) for name in result.__struct_fields__}
-    outer = sealed(PurchaseResult(**{**fields, "recorded": inner.decode()}))
+    outer = sealed(msgspec.structs.replace(result, recorded=inner.decode()))
     url = _database(tmp_path, outer)
 
     assert search([], [url], _sought()) == ["refusal/1: device key"]

@@ -1,4 +1,4 @@
-"""`surety replay` on a small file, with every node killed in the middle: the figures stay the same."""
+"""`surety replay` on a small file; killing every node in the middle changes no figure."""
 
 from __future__ import annotations
 
