@@ -106,11 +106,12 @@ class Demo:
                 async with members:
                     await self._purchase(network, members, caller)
                     await network.settle()
-                    await asyncio.sleep(0.2)
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                tail.read()  # what came since it looked last, in this order or in none
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
-                tail.read()
                 tail.close()
                 await caller.close()
             self.story.messages = sorted(tail.passed)
