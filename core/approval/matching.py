@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from core.approval import rules
-from core.approval.books import DIGESTS, LEDGERS, ORDERS, PARTIES, orders
+from core.approval.books import DIGESTS, LEDGERS, ORDERS, PARTIES, digests, orders
 from core.approval.guarantees import current
 from core.approval.rows import DigestRow, LedgerRow, OrderRow, OrderState
 from core.approval.rules import Event
@@ -40,11 +40,17 @@ if TYPE_CHECKING:
     from core.protocol.envelope import Verified
 
 AT_ONCE: Final = 100
+PURGED_AT_ONCE: Final = 1000
 _DUE = (
     sa.select(orders)
     .where(orders.c.deadline <= sa.bindparam("now"))
     .order_by(orders.c.deadline)
     .limit(AT_ONCE)
+)
+_OLD_IDS = (
+    sa.select(digests.c.digest)
+    .where(digests.c.expires_at < sa.bindparam("now"))
+    .limit(PURGED_AT_ONCE)
 )
 _BY_OFFER = sa.select(orders).where(orders.c.offer_hash == sa.bindparam("offer_hash")).limit(2)
 
@@ -58,6 +64,12 @@ def register_id(turn: Turn, received: Verified[AnonymousIdRegistration]) -> None
     if known is None:
         row = DigestRow(message.anonymous_id_digest, received.issuer, None, message.expires_at)
         turn.unit.put(DIGESTS, row)
+
+
+def forget_ids(turn: Turn) -> None:
+    """Forget the digests of anonymous IDs that nobody can use any more."""
+    for (digest,) in turn.unit.query(_OLD_IDS, now=turn.now):
+        turn.unit.remove(DIGESTS, digest)
 
 
 def search_agency(turn: Turn, received: Verified[AgencySearch]) -> AgencyFound:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 1.0
+PURGE_SECONDS: Final = 60.0
 INDEX_FRESH_SECONDS: Final = 300
 LINES: Final = "application/surety-jws-lines"
 
@@ -105,6 +106,7 @@ class ApprovalServer:
         add_health(self.node, list)
         await self.node.start()
         self.node.every(TICK_SECONDS, self._tick)
+        self.node.every(PURGE_SECONDS, lambda: self.node.work(matching.forget_ids))
 
     def trust(self, endpoint: str) -> dict[str, Any]:
         """Who approval is: what others have to be told once, by a way that they trust."""

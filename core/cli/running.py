@@ -7,7 +7,9 @@ import gc
 import logging
 import sys
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from pythonjsonlogger.json import JsonFormatter
@@ -67,12 +69,31 @@ def run(
         runner.run(_run(settings, vault, database, build, operator))
 
 
+def reach_of(settings: Settings) -> Reach:
+    """Where a node with these settings may call.
+
+    Loopback only where the node itself is reached on loopback: else a party could register an
+    address that makes every node call itself. A node behind a proxy on its own machine listens on
+    loopback and is reached elsewhere.
+    """
+    reached = urlsplit(settings.endpoint).hostname or settings.listen[0]
+    try:
+        loopback = ip_address(reached).is_loopback
+    except ValueError:
+        loopback = reached == "localhost"
+    return Reach(
+        allowed=settings.allowed,
+        loopback=loopback,
+        source=settings.source,
+        ca_file=settings.ca_file,
+    )
+
+
 async def _run(
     settings: Settings, vault: Vault, database: Database, build: Build, operator: Operator
 ) -> None:
     clock = SystemClock()
-    reach = Reach(allowed=settings.allowed, source=settings.source, ca_file=settings.ca_file)
-    caller = HttpCaller(reach)
+    caller = HttpCaller(reach_of(settings))
     server = build(database, clock, caller, vault)
     token = kept(vault, TOKEN, clock.entropy(32))
     await server.start()

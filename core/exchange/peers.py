@@ -95,11 +95,12 @@ class Reach:
         ip = ip_address(address.split("%", 1)[0])
         if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
+        opened = any(ip in ip_network(network, strict=False) for network in self.allowed)
         if ip.is_loopback:
-            return self.loopback
+            return self.loopback or opened
         if not secure:
             return False
-        if any(ip in ip_network(network, strict=False) for network in self.allowed):
+        if opened:
             return True
         if isinstance(ip, IPv6Address) and (ip not in _UNICAST or ip in _SIX_TO_FOUR):
             return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy as sa
+
 from core.exchange.directory import Contact, Directory, Trust
 from core.exchange.door import Request, Response
 from core.exchange.health import add_health
@@ -12,7 +14,7 @@ from core.exchange.node import Node
 from core.exchange.peers import LINES
 from core.exchange.receiving import Handler, by
 from core.licensee.licensee import Licensee
-from core.merchant.books import METADATA, OFFERS
+from core.merchant.books import IDEMPOTENCY, METADATA, OFFERS, idempotency
 from core.merchant.discovery import pull, push
 from core.merchant.orders import Orders, Wishes
 from core.merchant.sales import AT_ONCE, Sales
@@ -38,10 +40,18 @@ if TYPE_CHECKING:
     from core.protocol.envelope import Unopened, Verified
     from core.protocol.message import Message
     from core.storage.engine import Database
+    from core.storage.unit import Unit
     from core.vault.port import Vault
 
 log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 1.0
+PURGE_SECONDS: Final = 600.0
+KEY_SECONDS: Final = 7 * 86_400
+"""How long an Idempotency-Key is remembered."""
+
+_OLD_KEYS = (
+    sa.select(idempotency.c.key).where(idempotency.c.created_at < sa.bindparam("old")).limit(1000)
+)
 PULL_SECONDS: Final = 60.0
 
 
@@ -94,6 +104,7 @@ class MerchantServer:
         await self.node.start()
         self.licensee.start()
         self.node.every(TICK_SECONDS, self._tick)
+        self.node.every(PURGE_SECONDS, lambda: self.node.writer.submit(forget_keys))
         if self.wishes.discovery == "pull":
             # Often enough that what is kept does not go stale between two rounds.
             self.node.every(min(PULL_SECONDS, self.wishes.fresh_seconds / 2), self.refresh)
@@ -154,3 +165,9 @@ class MerchantServer:
             return row.raw + b"\n" + (turn.setting("guarantee") or "").encode("ascii")
 
         return Response(200, await self.node.work(read), LINES)
+
+
+def forget_keys(unit: Unit) -> None:
+    """Forget Idempotency-Keys that are older than a week."""
+    for (key,) in unit.query(_OLD_KEYS, old=unit.now // 1000 - KEY_SECONDS):
+        unit.remove(IDEMPOTENCY, key)
