@@ -56,15 +56,9 @@ class Licenses:
     answer was lost can be answered again although only the key's hash is kept.
     """
 
-    def __init__(
-        self,
-        license_secret: bytes,
-        known: Callable[[PartyRow], None],
-        taken: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, license_secret: bytes, known: Callable[[PartyRow], None]) -> None:
         self._secret = license_secret
         self._known = known
-        self._taken = taken
 
     def issue_serial(self, turn: Turn, kind: str, legal_name: str, caps: tuple[Money, ...]) -> str:
         """A new serial number, bound to a contract; only its hash is kept.
@@ -110,8 +104,6 @@ class Licenses:
         if request.sealing_key is not None:
             seal_to(request.sealing_key, b"")  # a key that nothing can be sealed to is refused here
         known = turn.unit.get(PARTIES, serial.party) if serial.party else None
-        if known is None and self._taken(received.kid):
-            raise PeerFault(fault("already_registered"), "this key belongs to another registration")
         row = known or self._admit(turn, serial, received)
         turn.reply_headers["Surety-License"] = self.license_key(row.party, row.kid)
         caps = tuple(msgspec.json.decode(row.caps, type=list[Money]))

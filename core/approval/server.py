@@ -17,6 +17,7 @@ from core.exchange.door import Request, Response
 from core.exchange.health import add_health
 from core.exchange.node import Node
 from core.exchange.operator import SEED, check_same_key, kept
+from core.exchange.peers import LINES
 from core.exchange.receiving import Handler, by
 from core.exchange.tables import SETTINGS, Setting
 from core.exchange.throttle import Throttle
@@ -54,7 +55,6 @@ log = logging.getLogger(__name__)
 TICK_SECONDS: Final = 1.0
 PURGE_SECONDS: Final = 60.0
 INDEX_FRESH_SECONDS: Final = 300
-LINES: Final = "application/surety-jws-lines"
 
 
 class ApprovalServer:
@@ -74,11 +74,7 @@ class ApprovalServer:
         seed = kept(vault, SEED, clock.entropy(32))
         self._key = SigningKey(seed)
         self.node = Node(database, clock, caller, Directory(), proxies=proxies)
-        self.licenses = Licenses(
-            derive_seed(seed, "surety license", ""),
-            self._know,
-            lambda kid: self.node.directory.by_kid(kid) is not None,
-        )
+        self.licenses = Licenses(derive_seed(seed, "surety license", ""), self._know)
         self._guesses = Throttle(burst=10, seconds=6)
         self._index: tuple[int, int, bytes] | None = None
         both = by("agency", "merchant")

@@ -150,7 +150,6 @@ CATALOGUE: Final = _catalogue(
     _row("refused", _R, 409, "The other party refused", "See the reason."),
     # Operators and shops
     _row("token_invalid", _C, 401, "The access token is missing or wrong", "Use the token of this node; it lies in the node's vault."),
-    _row("forbidden", _C, 403, "The token's role may not do this", "Use a token with the role that this action needs."),
     _row("idempotency_conflict", _C, 409, "The Idempotency-Key was used with another request", "Use a new key for a new request."),
     # Us
     _row("storage_unavailable", _R, 503, "The database cannot be written", "The operator must look at the disk or the database server; send the same bytes again.", again=True),
